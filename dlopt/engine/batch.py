@@ -1,0 +1,160 @@
+"""Tensors that take the same step: one program, one set of scalars, one device, one set of dtypes."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from operator import attrgetter, is_
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dlopt.engine.program import Program
+
+_PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
+_dtype, _device, _layout, _shape, _is_cpu = map(attrgetter, ("dtype", "device", "layout", "shape", "is_cpu"))
+_REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
+
+@dataclass
+class Batch:
+    """``streams`` holds the gradients, the parameters, then each state, tensor by tensor.
+
+    ``dense`` says that every row is plain memory: the same elements in the same order in each stream.
+    ``entries`` are the parameters' state dicts and ``keys`` the state keys of the streams after the second.
+    ``scatter`` says, for rows gathered for a sparse gradient, where they go back: an index and the tensors.
+    """
+
+    program: Program
+    scalars: dict[str, Any]
+    streams: list[list[Tensor]]
+    dense: bool
+    differentiable: bool = False
+    entries: list[dict[str, Any]] = field(default_factory=list)
+    keys: tuple[str, ...] = ()
+    scatter: list[tuple[Any, ...]] = field(default_factory=list)
+    known: Known | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.streams[1][0].device
+
+    @property
+    def dtypes(self) -> tuple[torch.dtype, ...]:
+        return tuple(stream[0].dtype for stream in self.streams)
+
+    @property
+    def storage(self) -> torch.dtype:
+        """The parameters' dtype."""
+        return self.streams[1][0].dtype
+
+    @property
+    def compute(self) -> torch.dtype:
+        """What the arithmetic is done in: float32, or float64 for float64 parameters."""
+        return computing(self.storage)
+
+    def memory(self) -> Known:
+        """Addresses and sizes of the parameters and states."""
+        if self.known is None:
+            self.known = Known(self.streams[1:])
+        return self.known
+
+    def rows(self) -> Iterator[list[Tensor]]:
+        """The streams of one tensor after another."""
+        return map(list, zip(*self.streams, strict=True))
+
+    @staticmethod
+    def written(row: list[Tensor]) -> list[Tensor]:
+        """The tensors of a row that a step changes: all but the gradient."""
+        return row[1:]
+
+    def all_written(self) -> Iterable[Tensor]:
+        return chain.from_iterable(self.streams[1:])
+
+    def replace_state(self, row: int, values: Iterable[Tensor]) -> None:
+        """Keep new state tensors, with their graph, in the place of the old ones."""
+        for key, value in zip(self.keys, values, strict=True):
+            self.entries[row][key] = value
+
+    def finish(self) -> None:
+        """Write rows that were gathered for a sparse gradient back into the tensors they came from."""
+        for row, (index, *tensors) in zip(self.rows(), self.scatter, strict=False):
+            for rows, tensor in zip(self.written(row), tensors, strict=True):
+                tensor.index_put_(index, torch.view_as_complex(rows) if tensor.is_complex() else rows)
+
+
+def computing(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of the arithmetic, and of the state, for a parameter of `dtype`."""
+    return torch.float64 if dtype in (torch.float64, torch.complex128) else torch.float32
+
+
+class Known:
+    """Parameters and states that were found uniform, so that an unchanged tensor need not be looked at twice.
+
+    A tensor object at its old address still has its dtype and device; its size and order may change.
+    """
+
+    def __init__(self, streams: list[list[Tensor]]) -> None:
+        self.streams, self.pointers = streams, [list(map(Tensor.data_ptr, stream)) for stream in streams]
+        self.table = array("q", chain.from_iterable(self.pointers))
+        self.sizes = tuple(map(Tensor.numel, streams[0]))
+        self.distinct = len(set(self.pointers[0]) - {0}) == sum(size > 0 for size in self.sizes)
+
+    def holds(self, streams: list[list[Tensor]]) -> bool:
+        """Whether `streams` are these tensors, as they were."""
+        if len(streams) != len(self.streams) or len(streams[0]) != len(self.streams[0]):
+            return False
+        for stream, mine, pointers in zip(streams, self.streams, self.pointers, strict=True):
+            if not all(map(is_, stream, mine)) or list(map(Tensor.data_ptr, stream)) != pointers:
+                return False
+            if tuple(map(Tensor.numel, stream)) != self.sizes:
+                return False
+        return all(map(Tensor.is_contiguous, streams[0]))
+
+
+def uniform(streams: list[list[Tensor]], known: Known | None) -> Known | None:
+    """The parameters and states if all streams are one batch as they are: plain, real, contiguous, alike."""
+    grads, *rest = streams
+    if known is None or not known.holds(rest):
+        shapes = [list(map(_shape, stream)) for stream in streams]
+        if any(s != shapes[0] for s in shapes) or not all(map(_alike, rest)):
+            return None
+        known = Known(rest)
+    if not _alike(grads) or any(map(Tensor.is_neg, grads)) or tuple(map(Tensor.numel, grads)) != known.sizes:
+        return None
+    return known if len({stream[0].device for stream in streams}) == 1 else None
+
+
+def _alike(stream: list[Tensor]) -> bool:
+    dtypes = set(map(_dtype, stream))
+    if len(dtypes) != 1 or not dtypes <= _REAL or not set(map(type, stream)) <= _PLAIN:
+        return False
+    if not all(map(_is_cpu, stream)) and len(set(map(_device, stream))) > 1:
+        return False
+    return set(map(_layout, stream)) == {torch.strided} and all(map(Tensor.is_contiguous, stream))
+
+
+def aligned(row: list[Tensor]) -> bool:
+    """Whether one parameter's tensors hold the same elements in the same order in plain memory."""
+    p = row[1]
+    if not {type(t) for t in row} <= _PLAIN or any(t.layout != torch.strided or t.is_neg() for t in row):
+        return False
+    return all(t.stride() == p.stride() and t.shape == p.shape for t in row) and fills_memory(p)
+
+
+def fills_memory(t: Tensor) -> bool:
+    """Whether the elements lie side by side, in whatever order of dimensions."""
+    expected = 1
+    for stride, size in sorted((s, n) for s, n in zip(t.stride(), t.shape, strict=True) if n != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def overlaps(t: Tensor) -> bool:
+    """Whether several elements share one place in memory, as in an expanded tensor."""
+    return t.layout == torch.strided and any(s == 0 and n > 1 for s, n in zip(t.stride(), t.shape, strict=True))

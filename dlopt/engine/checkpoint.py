@@ -1,0 +1,79 @@
+"""Loading an optimizer's state: exact, and checked before anything changes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from copy import deepcopy
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dlopt.engine.gather import state_dtype
+from dlopt.engine.writing import WRITER_STATE
+
+if TYPE_CHECKING:
+    from dlopt.engine.optimizer import RuleOptimizer
+
+
+def checked(optimizer: RuleOptimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
+    """What `state_dict` makes of the optimizer's ``state`` and ``param_groups``. Nothing is changed.
+
+    State keeps its own dtype, where torch casts it to the parameter's (PyTorch issue 43706).
+
+    Raises:
+        ValueError: if groups or parameters do not match in number, a hyperparameter is missing, or a
+            parameter's state has missing or surplus keys or a wrong shape.
+    """
+    groups = _groups(optimizer, state_dict["param_groups"])
+    ids = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+    params = dict(zip(ids, chain.from_iterable(group["params"] for group in groups), strict=True))
+    state: defaultdict[Tensor, Any] = defaultdict(dict)
+    for number, entry in state_dict["state"].items():
+        if number not in params:
+            raise ValueError(f"loaded state dict has state for parameter {number}, which no group names")
+        state[params[number]] = _entry(optimizer, number, params[number], entry)
+    return {"state": state, "param_groups": groups}
+
+
+def _groups(optimizer: RuleOptimizer, saved: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    mine = optimizer.param_groups
+    if len(saved) != len(mine):
+        raise ValueError("loaded state dict has a different number of parameter groups")
+    if any(len(a["params"]) != len(b["params"]) for a, b in zip(saved, mine, strict=True)):
+        raise ValueError(
+            "loaded state dict contains a parameter group that doesn't match the size of optimizer's group"
+        )
+    groups = []
+    for new, old in zip(saved, mine, strict=True):
+        missing = sorted(set(optimizer.required) - set(new))
+        if missing:
+            raise ValueError(f"loaded state dict lacks the hyperparameters {missing}")
+        names = {"param_names": old["param_names"]} if "param_names" in old else {}
+        hyper = deepcopy({name: value for name, value in new.items() if name != "params"})
+        groups.append({**optimizer.defaults, **names, **hyper, "params": old["params"]})
+    return groups
+
+
+def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, Any]) -> dict[str, Any]:
+    clock, rule = set(optimizer.clock_keys()), set(optimizer.state_keys.values())
+    writer = {key for keys in WRITER_STATE.values() for key in keys.values()}
+    given = {key: value for key, value in entry.items() if value is not None}
+    surplus = sorted(set(given) - clock - rule - writer)
+    missing = sorted((clock | (rule if clock else set())) - set(given)) if given else []
+    if surplus or missing:
+        raise ValueError(f"loaded state of parameter {number} has surplus keys {surplus} and lacks {missing}")
+    result = {}
+    for key, value in given.items():
+        if key in clock:
+            count = value.item() if isinstance(value, Tensor) else float(value)
+            result[key] = torch.tensor(count, dtype=torch.float32 if key == "step" else torch.float64)
+            continue
+        shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+        if shape != tuple(p.shape):
+            raise ValueError(f"loaded {key} of parameter {number} has shape {shape}, not {tuple(p.shape)}")
+        dtype = p.dtype if key in writer else state_dtype(p)
+        like = torch.zeros_like(p, dtype=dtype, requires_grad=False, memory_format=torch.preserve_format)
+        result[key] = like.copy_(value.to_dense() if value.is_sparse else value)
+    return result

@@ -1,0 +1,179 @@
+"""The LaTeX face: a rule as the equations a paper would print."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from typing import Any
+
+from dlopt.engine.rule import Rule, rule_of
+
+SYMBOLS = {
+    "g": "g",
+    "p": r"\theta",
+    "b": "b",
+    "m": "m",
+    "v": "v",
+    "t": "t",
+    "lr": r"\gamma",
+    "momentum": r"\mu",
+    "dampening": r"\tau",
+    "weight_decay": r"\lambda",
+    "eps": r"\varepsilon",
+    "beta1": r"\beta_1",
+    "beta2": r"\beta_2",
+}
+"""The book's symbols. A name that is not here is set as :func:`symbol` says."""
+
+_GREEK = "alpha beta gamma delta epsilon eta theta kappa lambda mu nu xi pi rho sigma tau phi chi psi omega".split()
+_RELATIONS = {ast.Lt: "<", ast.LtE: r"\le", ast.Gt: ">", ast.GtE: r"\ge", ast.Eq: "=", ast.NotEq: r"\ne"}
+_SUM, _PRODUCT, _ATOM = 1, 2, 3  # how tightly an expression binds
+
+
+def symbol(name: str) -> str:
+    """The symbol of a name: ``m_hat`` is m with a hat, ``beta1`` has an index, long names are upright.
+
+    Example:
+        >>> symbol("m_hat"), symbol("rho2"), symbol("gain")
+        ('\\\\hat{m}', '\\\\rho_{2}', '\\\\mathrm{gain}')
+    """
+    if name in SYMBOLS:
+        return SYMBOLS[name]
+    if name.endswith("_hat"):
+        return rf"\hat{{{symbol(name[:-4])}}}"
+    stem, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()  # type: ignore[union-attr]
+    body = "\\" + stem if stem in _GREEK else stem if len(stem) == 1 else rf"\mathrm{{{stem.replace('_', ' ')}}}"
+    return f"{body}_{{{index}}}" if index else body
+
+
+def latex(function: Callable[..., Any], *, scalars: Callable[..., Any] | None = None) -> str:
+    r"""The equations of one step of the rule `function`, as an ``aligned`` block.
+
+    With ``scalars``, what depends on the step only is printed first.
+
+    Raises:
+        GrammarError: if `function` is outside the grammar.
+
+    Example:
+        >>> from dlopt.sgd.sgd import sgd
+        >>> print(latex(sgd))
+        \begin{aligned}
+        \theta_t &= \theta_{t-1} - \gamma \left(g_t + \lambda \theta_{t-1}\right)
+        \end{aligned}
+    """
+    lines = []
+    if scalars is not None:
+        rule = rule_of(scalars, also=frozenset({"**"}))
+        lines += _Printer(rule, set()).assignments()
+    rule = rule_of(function)
+    printer = _Printer(rule, set(rule.elements))
+    lines += printer.assignments()
+    if rule.elements[:2] == ("g", "p"):
+        positive = _without_minus(rule.returns[0])
+        sign, text = (
+            ("-", printer.inside(positive, _PRODUCT)) if positive else ("+", printer.inside(rule.returns[0], _SUM))
+        )
+        lines.append(rf"{symbol('p')}_t &= {printer.names['p']} {sign} {text}")
+    else:
+        lines.append("&" + r",\; ".join(printer.expression(value)[0] for value in rule.returns))
+    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+
+
+def _without_minus(node: ast.expr) -> ast.expr | None:
+    """What `node` is the negative of, if it starts with a minus sign."""
+    match node:
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return operand
+        case ast.BinOp(left=left, op=ast.Mult() | ast.Div() as op, right=right):
+            inner = _without_minus(left)
+            return ast.BinOp(inner, op, right) if inner else None
+    return None
+
+
+class _Printer:
+    """Prints a rule's statements; knows whether a state name means its value before or after the step."""
+
+    def __init__(self, rule: Rule, timed: set[str]) -> None:
+        self.rule, self.timed = rule, timed
+        self.names = {name: symbol(name) for name in (*rule.elements, *rule.scalars)}
+        for name in timed:
+            self.names[name] += "_t" if name == "g" else "_{t-1}"
+
+    def assignments(self) -> list[str]:
+        lines = []
+        for statement in self.rule.body[:-1]:
+            assert isinstance(statement, ast.Assign)
+            value, _ = self.expression(statement.value)
+            target = statement.targets[0]
+            targets = target.elts if isinstance(target, ast.Tuple) else [target]
+            for name in map(ast.unparse, targets):
+                self.names[name] = symbol(name) + ("_t" if self.timed else "")
+            left = r",\, ".join(self.names[ast.unparse(name)] for name in targets)
+            lines.append(f"{left} &= {value}")
+        return lines
+
+    def expression(self, node: ast.expr) -> tuple[str, int]:
+        """The LaTeX of `node`, and how tightly it binds."""
+        match node:
+            case ast.Constant(value=int() | float() as value):
+                return f"{value:g}", _ATOM
+            case ast.Attribute():
+                return r"\pi", _ATOM
+            case ast.Name(id=name):
+                return self.names[name], _ATOM
+            case ast.UnaryOp(op=op, operand=operand):
+                inner = self.inside(operand, _PRODUCT)
+                return ("-" + inner if isinstance(op, ast.USub) else inner), _PRODUCT
+            case ast.BinOp(op=ast.Add(), left=left, right=right):
+                return f"{self.inside(left, _SUM)} + {self.inside(right, _SUM)}", _SUM
+            case ast.BinOp(op=ast.Sub(), left=left, right=right):
+                return f"{self.inside(left, _SUM)} - {self.inside(right, _PRODUCT)}", _SUM
+            case ast.BinOp(op=ast.Div(), left=left, right=right):
+                return rf"\frac{{{self.expression(left)[0]}}}{{{self.expression(right)[0]}}}", _ATOM
+            case ast.BinOp(op=ast.Pow(), left=left, right=right):
+                return f"{self.inside(left, _ATOM)}^{{{self.expression(right)[0]}}}", _ATOM
+            case ast.BinOp(left=left, right=right):
+                return self.product(left, right), _PRODUCT
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return f"{self.expression(left)[0]} {_RELATIONS[type(op)]} {self.expression(right)[0]}", _SUM
+            case ast.Call(func=ast.Attribute(attr=name), args=args):
+                return self.function(name, args), _ATOM
+            case ast.Call(func=func, args=args):
+                inner = r",\, ".join(self.expression(a)[0] for a in args)
+                return rf"\operatorname{{{ast.unparse(func).replace('_', ' ')}}}\left({inner}\right)", _ATOM
+        raise AssertionError(ast.dump(node))
+
+    def inside(self, node: ast.expr, level: int) -> str:
+        text, binds = self.expression(node)
+        return text if binds >= level else rf"\left({text}\right)"
+
+    def product(self, left: ast.expr, right: ast.expr) -> str:
+        same = ast.dump(right)
+        if ast.dump(left) == same:
+            return f"{self.squared(right)}"
+        match left:
+            case ast.BinOp(op=ast.Mult(), left=first, right=second) if ast.dump(second) == same:
+                return f"{self.inside(first, _PRODUCT)} {self.squared(right)}"
+        a, b = self.inside(left, _PRODUCT), self.inside(right, _PRODUCT)
+        dot = r" \cdot " if re.match(r"[-\d]", b) else r" \, " if a.endswith("}") and "mathrm" in a + b else " "
+        return f"{a}{dot}{b}"
+
+    def squared(self, node: ast.expr) -> str:
+        text = self.inside(node, _ATOM)
+        split = re.fullmatch(r"(\\?\w+|\\hat\{\w+\})(_.*)", text)
+        return f"{split[1]}{split[2]}^2" if split else f"{text}^2"
+
+    def function(self, name: str, args: list[ast.expr]) -> str:
+        inner = [self.expression(a)[0] for a in args]
+        match name:
+            case "sqrt":
+                return rf"\sqrt{{{inner[0]}}}"
+            case "abs":
+                return rf"\left|{inner[0]}\right|"
+            case "where":
+                return rf"\begin{{cases}} {inner[1]} & {inner[0]} \\ {inner[2]} & \text{{otherwise}} \end{{cases}}"
+            case "maximum" | "minimum":
+                return rf"\{name[:3]}\left({inner[0]},\, {inner[1]}\right)"
+        command = rf"\operatorname{{{name}}}" if name == "sign" else "\\" + name
+        return rf"{command}\left({inner[0]}\right)"

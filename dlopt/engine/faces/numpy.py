@@ -1,0 +1,66 @@
+"""The NumPy face: the reference. Its float64 namespace is also the ``xp`` of a rule called by hand."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from dlopt.engine.batch import Batch
+
+
+class Namespace:
+    """``xp`` on NumPy arrays of one dtype. Python numbers stay Python numbers, so that NEP 50 casts them late."""
+
+    pi = float(np.pi)
+
+    def __init__(self, dtype: Any = np.float64, storage: torch.dtype = torch.float64) -> None:
+        self.dtype, self.storage = np.dtype(dtype), storage
+        for name in ("sqrt", "abs", "sign", "exp", "log", "sin", "cos", "maximum", "minimum"):
+            setattr(self, name, functools.partial(_apply, getattr(np, name)))
+
+    def where(self, condition: Any, a: Any, b: Any) -> Any:
+        if isinstance(condition, (bool, np.bool_)):
+            return a if condition else b
+        return np.where(condition, self._typed(a), self._typed(b))
+
+    def stored(self, x: Any) -> Any:
+        """`x` as it reads back after being written in the parameter's dtype."""
+        return array(torch.from_numpy(np.asarray(x)).to(self.storage), self.dtype)
+
+    def _typed(self, x: Any) -> Any:
+        return self.dtype.type(x) if isinstance(x, (int, float)) else x
+
+
+def _apply(function: Any, *arguments: Any) -> Any:
+    result = function(*arguments)
+    return float(result) if all(type(x) in (int, float) for x in arguments) else result
+
+
+namespace = functools.cache(Namespace)
+xp = namespace(np.float64, torch.float64)
+
+
+def array(tensor: torch.Tensor, dtype: Any) -> np.ndarray:
+    """A copy of `tensor` as an array of `dtype`."""
+    wide = torch.float64 if np.dtype(dtype) == np.float64 else torch.float32
+    return tensor.detach().to(device="cpu", dtype=wide, copy=True).numpy()
+
+
+def refuses(batch: Batch) -> str | None:
+    """Why this face cannot take `batch`; None if it can."""
+    return "it does not record gradients" if batch.differentiable else None
+
+
+def run(batch: Batch) -> None:
+    """Apply one step to every tensor of `batch`."""
+    dtype = np.float64 if batch.compute is torch.float64 else np.float32
+    step = batch.program.composed(namespace(dtype, batch.storage))
+    with np.errstate(all="ignore"):
+        for tensors in batch.rows():
+            arrays = [array(t, dtype) for t in tensors]
+            for tensor, value in zip(batch.written(tensors), step(*arrays, **batch.scalars), strict=True):
+                tensor.copy_(torch.from_numpy(np.asarray(value, dtype)))

@@ -1,0 +1,136 @@
+"""Runs a compiled worker over many tensors on the threads torch uses itself.
+
+Every thread calls ``worker(header)``. The header is seven 64-bit words: the next chunk to take, the
+number of chunks, the address of the chunk table (row, first element, count), the address of the
+pointer table, the number of tensors, and the address of the scalar slots. A thread takes chunks by
+an atomic counter until none is left. Pointers stand stream by stream: ``pointers[stream * n + row]``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+import threading
+from array import array
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import torch
+
+_WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+_log = logging.getLogger("dlopt")
+_forked = False
+
+
+def _after_fork() -> None:
+    global _forked
+    _forked = True
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@functools.lru_cache(maxsize=64)
+def _chunks(sizes: tuple[int, ...], chunk: int) -> array:
+    table = array("q")
+    for row, size in enumerate(sizes):
+        for start in range(0, size, chunk):
+            table.extend((row, start, min(chunk, size - start)))
+    return table
+
+
+def launch(address: int, pointers: array[int], sizes: tuple[int, ...], slots: list[float], chunk: int) -> None:
+    """Run the worker at `address` over every tensor; returns when all is written."""
+    table = _chunks(sizes, chunk)
+    count = len(table) // 3
+    if not count:
+        return
+    values = array("d", slots or [0.0])
+    header = array(
+        "q",
+        (0, count, table.buffer_info()[0], pointers.buffer_info()[0], len(sizes), values.buffer_info()[0]),
+    )
+    start = header.buffer_info()[0]
+    workers = 1 if _forked or sum(sizes) < chunk else min(torch.get_num_threads(), count)
+    if workers == 1:
+        _callable(address)(start)
+    else:
+        _parallel()(address, start, workers)
+
+
+@functools.cache
+def _callable(address: int) -> Any:
+    return _WORKER(address)
+
+
+@functools.cache
+def _parallel() -> Callable[[int, int, int], None]:
+    """``parallel(worker, header, threads)``: torch's OpenMP pool, or plain threads where there is none."""
+    openmp = _openmp()
+    if openmp is None:
+        _log.warning("dlopt: torch's OpenMP library was not found; the fused CPU face runs on Python threads")
+        return _python_threads
+    run = openmp.GOMP_parallel
+    run.argtypes, run.restype = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint], None
+    return lambda worker, header, threads: run(worker, header, threads, 0)
+
+
+def _openmp() -> Any:
+    """The OpenMP library that torch has loaded: a symbol of the process, or a library beside torch's."""
+    folder = os.path.join(os.path.dirname(torch.__file__), "lib")
+    names = sorted(name for name in os.listdir(folder) if "omp" in name) if os.path.isdir(folder) else []
+    for path in [None, *(os.path.join(folder, name) for name in names)]:
+        try:
+            library = ctypes.CDLL(path)
+        except OSError:
+            continue
+        if hasattr(library, "GOMP_parallel"):
+            return library
+    return None
+
+
+_pool_lock = threading.Lock()
+_pools: dict[int, ThreadPoolExecutor] = {}
+
+
+def _python_threads(worker: int, header: int, threads: int) -> None:
+    with _pool_lock:
+        pool = _pools.setdefault(threads, ThreadPoolExecutor(threads, thread_name_prefix="dlopt"))
+        jobs = [pool.submit(_callable(worker), header) for _ in range(threads)]
+    wait(jobs)
+    for job in jobs:
+        job.result()
+
+
+def worker(module: Any, name: str, chunk: Any, widths: list[int], slots: int) -> None:
+    """Add to `module` the function ``name(header)`` that takes chunks and calls `chunk` on each."""
+    from llvmlite import ir
+
+    i64, pointer = ir.IntType(64), ir.PointerType()
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), name)
+    entry, take, work, end = (function.append_basic_block(label) for label in ("entry", "take", "work", "end"))
+    b = ir.IRBuilder(entry)
+
+    def word(base: Any, index: Any) -> Any:
+        return b.load(b.gep(base, [index], source_etype=i64), typ=i64)
+
+    header = function.args[0]
+    count, chunks, pointers, rows, values = (word(header, i64(k)) for k in range(1, 6))
+    chunks, pointers, values = (b.inttoptr(x, pointer) for x in (chunks, pointers, values))
+    b.branch(take)
+    b.position_at_end(take)
+    index = b.atomic_rmw("add", header, i64(1), "monotonic")
+    b.cbranch(b.icmp_signed("<", index, count), work, end)
+    b.position_at_end(work)
+    row, start, size = (word(chunks, b.add(b.mul(index, i64(3)), i64(k))) for k in range(3))
+    arguments = []
+    for stream, width in enumerate(widths):
+        base = word(pointers, b.add(b.mul(rows, i64(stream)), row))
+        arguments.append(b.inttoptr(b.add(base, b.mul(start, i64(width))), pointer))
+    b.call(chunk, [*arguments, size, values])
+    b.branch(take)
+    b.position_at_end(end)
+    b.ret_void()

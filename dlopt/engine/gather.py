@@ -1,0 +1,235 @@
+"""Collects a group's tensors into batches. Nothing is written here: a refusal leaves all as it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from dlopt.engine.batch import Batch, aligned, computing, fills_memory, overlaps, uniform
+from dlopt.engine.program import Program
+from dlopt.engine.rule import evaluate, rule_of
+from dlopt.engine.writing import WRITER_STATE
+
+if TYPE_CHECKING:
+    from dlopt.engine.optimizer import RuleOptimizer
+
+Group = dict[str, Any]
+_grad, _base_of = attrgetter("grad"), attrgetter("_base")
+LATER = 2.0  # the t of a class that does not count, after a parameter's first step
+
+
+@dataclass
+class Step:
+    """What one parameter or many share: program, scalars, state keys, and the clock after the step."""
+
+    program: Program
+    scalars: dict[str, Any]
+    keys: tuple[str, ...]
+    clock: dict[str, float]
+
+    def commit(self, entries: list[dict[str, Any]]) -> None:
+        """Write the new clock into the parameters' state.
+
+        Counts are 0-dim tensors, as torch's, but views of one tensor a batch: one write serves all.
+        """
+        for key, value in self.clock.items():
+            base = _base([entry[key] for entry in entries])
+            if base is None:
+                base = torch.empty(len(entries), dtype=entries[0][key].dtype)
+                for entry, view in zip(entries, base.unbind(), strict=True):
+                    entry[key] = view
+            base.fill_(value)
+
+
+def _base(tensors: list[Tensor]) -> Tensor | None:
+    """The tensor that `tensors` are all the elements of, if there is one."""
+    bases = set(map(_base_of, tensors))
+    base = bases.pop() if len(bases) == 1 else None
+    return base if base is not None and base.numel() == len(tensors) else None
+
+
+@dataclass
+class Pending:
+    """A batch, the group it came from, and what to write into the optimizer's state just before it runs."""
+
+    batch: Batch
+    group: Group
+    commit: Callable[[], None]
+
+
+def gather(optimizer: RuleOptimizer, group: Group) -> list[Pending]:
+    """The batches of one group for the gradients at hand.
+
+    Raises:
+        RuntimeError: for a gradient or a parameter the rule cannot take.
+        ValueError: for a hyperparameter that is NaN or infinite.
+    """
+    params: list[Tensor] = group["params"]
+    grads = list(map(_grad, params))
+    if type(None) in set(map(type, grads)):
+        params = [p for p, g in zip(params, grads, strict=True) if g is not None]
+        grads = [g for g in grads if g is not None]
+    if not params:
+        return []
+    return _at_once(optimizer, group, params, grads) or _one_by_one(optimizer, group, params, grads)
+
+
+def _at_once(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor]) -> list[Pending] | None:
+    """The usual case: every parameter has taken the same steps and all tensors are alike."""
+    entries = list(map(optimizer.state.get, params))
+    try:
+        clock = _shared_clock(optimizer, entries)
+        step = _step(optimizer, group, clock)
+        streams = [grads, params, *(list(map(itemgetter(key), entries)) for key in step.keys)]  # type: ignore[arg-type]
+    except (KeyError, TypeError, _Apart):
+        return None
+    known = uniform(streams, optimizer.known.get(id(group)))
+    if known is None:
+        return None
+    optimizer.known[id(group)] = known
+    batch = Batch(step.program, step.scalars, streams, True, group["differentiable"], entries, step.keys, known=known)  # type: ignore[arg-type]
+    return [Pending(batch, group, lambda: step.commit(entries))]  # type: ignore[arg-type]
+
+
+class _Apart(Exception):
+    """The parameters of a group have not taken the same steps."""
+
+
+def _shared_clock(optimizer: RuleOptimizer, entries: list[Any]) -> tuple[float, ...]:
+    keys = optimizer.clock_keys()
+    if not keys:
+        return ()
+    values = []
+    for key in keys:
+        tensors = list(map(itemgetter(key), entries))
+        base = _base(tensors)
+        values.append(set((torch.stack(tensors) if base is None else base).tolist()))
+    if any(len(v) > 1 for v in values):
+        raise _Apart
+    return tuple(v.pop() for v in values)
+
+
+def _step(optimizer: RuleOptimizer, group: Group, clock: tuple[float, ...], first: bool = False) -> Step:
+    """The next step of a parameter whose clock (step count, scalar state) stands at `clock`."""
+    t = clock[0] + 1 if optimizer.counted else (1.0 if first else LATER)
+    hyper = {name: _value(name, value) for name, value in optimizer.hyper(group).items()}
+    symbols = dict(zip(optimizer.scalar_state, clock[optimizer.counted :], strict=True))
+    new = {}
+    if optimizer.scalars is not None:
+        new = evaluate(optimizer.scalars, t, *symbols.values(), **hyper)
+    decay = hyper.get("weight_decay", 0.0)
+    before: tuple[str, ...] = ("maximize",) if group["maximize"] else ()
+    if not group.get("decoupled_weight_decay", optimizer.decoupled):
+        hyper |= {"l2": decay, "weight_decay": 0.0}
+        before += ("l2",) if decay != 0 else ()
+    program = Program(rule_of(optimizer.rule(group, t)), before, group["writing"])
+    scalars = {name: new[name] if name in new else hyper[name] for name in program.scalars}
+    keys = [optimizer.state_keys[symbol] for symbol in program.rule.elements[2:]]
+    after = {"step": t} if optimizer.counted else {}
+    after |= {key: new[symbol] for symbol, (key, _) in optimizer.scalar_state.items()}
+    return Step(program, scalars, (*keys, *WRITER_STATE[program.writer].values()), after)
+
+
+def _value(name: str, value: Any) -> Any:
+    """A hyperparameter as a float; a tensor that requires grad stays one, for ``differentiable=True``."""
+    if isinstance(value, Tensor):
+        if value.requires_grad and torch.is_grad_enabled():
+            return value.squeeze()
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"Invalid {name}: {value}")
+    return value
+
+
+def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor]) -> list[Pending]:
+    """Every other case: parameters are sorted into batches of their like."""
+    steps: dict[Any, Step] = {}
+    found: dict[Any, list[tuple[Tensor, dict[str, Any], list[Tensor], tuple[Any, ...]]]] = {}
+    for p, g in zip(params, grads, strict=True):
+        _check(optimizer, p, g)
+        entry = dict(optimizer.state.get(p, {}))
+        clock = tuple(entry[key].item() if key in entry else initial for key, initial in optimizer.clock_keys().items())
+        first = not all(key in entry for key in optimizer.state_keys.values())
+        if (clock, first) not in steps:
+            steps[clock, first] = _step(optimizer, group, clock, first)
+        step = steps[clock, first]
+        for key in step.clock:
+            entry.setdefault(key, torch.tensor(0.0, dtype=torch.float32 if key == "step" else torch.float64))
+        rule_keys = len(step.program.rule.elements) - 2
+        for k, key in enumerate(step.keys):
+            if key not in entry:
+                dtype = state_dtype(p) if k < rule_keys else p.dtype
+                entry[key] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
+        row, scatter = _row(optimizer, group, step, p, g, [entry[key] for key in step.keys])
+        alike = (clock, first, tuple(t.dtype for t in row), p.device, aligned(row), scatter[:1])
+        found.setdefault(alike, []).append((p, entry, row, scatter))
+    pending = []
+    for (clock, first, _, _, dense, _), members in found.items():
+        step, entries = steps[clock, first], [entry for _, entry, _, _ in members]
+        streams = [list(stream) for stream in zip(*(row for _, _, row, _ in members), strict=True)]
+        back = [scatter for *_, scatter in members if scatter]
+        batch = Batch(step.program, step.scalars, streams, dense, group["differentiable"], entries, step.keys, back)
+        pending.append(Pending(batch, group, _attach(optimizer, step, [p for p, *_ in members], entries)))
+    return pending
+
+
+def _attach(optimizer: RuleOptimizer, step: Step, params: list[Tensor], entries: list[dict[str, Any]]) -> Any:
+    def commit() -> None:
+        for p, entry in zip(params, entries, strict=True):
+            if entry:
+                optimizer.state[p] = entry
+        step.commit(entries)
+
+    return commit
+
+
+def state_dtype(p: Tensor) -> torch.dtype:
+    """The dtype of a rule's state for the parameter `p`: float32 or wider, complex for complex."""
+    wide = computing(p.dtype)
+    return wide.to_complex() if p.is_complex() else wide
+
+
+def _check(optimizer: RuleOptimizer, p: Tensor, g: Tensor) -> None:
+    if not (p.is_floating_point() or p.is_complex()) or p.dtype is torch.complex32:
+        raise RuntimeError(f"{type(optimizer).__name__} takes floating-point and complex parameters, not {p.dtype}")
+    if g.shape != p.shape:
+        raise RuntimeError(f"the gradient has shape {tuple(g.shape)}, its parameter {tuple(p.shape)}")
+    if overlaps(p):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "location. Please clone() the tensor before performing the operation."
+        )
+    if g.layout not in (torch.strided, torch.sparse_coo):
+        raise RuntimeError(f"{type(optimizer).__name__} does not support gradients of layout {g.layout}")
+
+
+def _row(
+    optimizer: RuleOptimizer, group: Group, step: Step, p: Tensor, g: Tensor, state: list[Tensor]
+) -> tuple[list[Tensor], tuple[Any, ...]]:
+    """One parameter's streams as the faces take them, and where gathered rows go back to."""
+    scatter: tuple[Any, ...] = ()
+    if g.is_sparse:
+        how = optimizer.sparse(group)
+        if how is None:
+            name = type(optimizer).__name__
+            raise RuntimeError(f"{name} does not support sparse gradients, please consider dlopt.SGD instead")
+        if group.get("weight_decay", 0) != 0:
+            raise RuntimeError("weight_decay touches every element: it cannot be used with sparse gradients")
+        if how == "rows":
+            g = g.coalesce()
+            index = tuple(g._indices())
+            scatter = (index, p, *state)
+            g, p, state = g._values(), p[index], [s[index] for s in state]
+        else:
+            g = g.to_dense()
+    if p.is_complex():
+        g, p, *state = (torch.view_as_real(t.resolve_conj()) for t in (g, p, *state))
+    if type(p) in (Tensor, torch.nn.Parameter) and fills_memory(p) and (g.stride() != p.stride() or g.is_neg()):
+        g = torch.empty_like(p, dtype=g.dtype, requires_grad=False).copy_(g)
+    return [g, p, *state], scatter

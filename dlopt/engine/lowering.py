@@ -1,0 +1,182 @@
+"""A rule as a small typed graph: what is per element, and what is scalar and computed once on the host."""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dlopt.engine.program import Program
+from dlopt.engine.rule import Rule, xp
+
+_OPERATORS = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.Pow: "**", ast.Lt: "<", ast.LtE: "<=",
+    ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!=",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """A value: an operator applied to `args`, or a leaf (``number``, ``scalar`` or ``element``).
+
+    Nodes are compared by identity: a name used twice is one node, so a face computes it once.
+    """
+
+    op: str
+    args: tuple[Node, ...] = ()
+    value: float = 0.0
+    name: str = ""
+    elementwise: bool = False
+    boolean: bool = False
+
+    def python(self) -> str:
+        """This scalar as a Python expression of the hyperparameters."""
+        inner = [a.python() for a in self.args]
+        match self.op:
+            case "number":
+                return repr(self.value)
+            case "scalar":
+                return self.name
+            case "negative":
+                return f"(-{inner[0]})"
+            case op if op in _OPERATORS.values():
+                return f"({inner[0]} {op} {inner[1]})"
+            case op:
+                return f"xp.{op}({', '.join(inner)})"
+
+
+def number(value: float) -> Node:
+    return Node("number", value=float(value))
+
+
+def scalar(name: str) -> Node:
+    return Node("scalar", name=name)
+
+
+def element(name: str) -> Node:
+    return Node("element", name=name, elementwise=True)
+
+
+def lower(rule: Rule, elements: Sequence[Node], scalars: dict[str, Node]) -> tuple[Node, ...]:
+    """The returned values of `rule` as nodes, its arguments being the given ones.
+
+    Raises:
+        GrammarError: where types do not fit: a comparison in arithmetic, a number as a condition.
+    """
+    names = dict(zip(rule.elements, elements, strict=True)) | {s: scalars[s] for s in rule.scalars}
+    visit = _Visitor(rule, names)
+    for statement in rule.body[:-1]:
+        assert isinstance(statement, ast.Assign)
+        target = statement.targets[0]
+        if isinstance(target, ast.Tuple):
+            for name, value in zip(target.elts, visit.call_rule(statement.value), strict=True):
+                names[ast.unparse(name)] = value
+        else:
+            names[ast.unparse(target)] = visit(statement.value)
+    return tuple(visit.real(value) for value in rule.returns)
+
+
+class _Visitor:
+    def __init__(self, rule: Rule, names: dict[str, Node]) -> None:
+        self.rule, self.names = rule, names
+
+    def __call__(self, node: ast.expr) -> Node:
+        match node:
+            case ast.Constant(value=value):
+                return number(value)  # type: ignore[arg-type]
+            case ast.Attribute():
+                return number(math.pi)
+            case ast.Name(id=name):
+                return self.names[name]
+            case ast.UnaryOp(op=op, operand=operand):
+                inner = self.real(operand)
+                return _node("negative", inner) if isinstance(op, ast.USub) else inner
+            case ast.BinOp(left=left, op=op, right=right):
+                return _node(_OPERATORS[type(op)], self.real(left), self.real(right))
+            case ast.Compare(left=left, ops=[op], comparators=[right]):
+                return _node(_OPERATORS[type(op)], self.real(left), self.real(right), boolean=True)
+            case ast.Call(func=ast.Attribute(attr="where"), args=[condition, a, b]):
+                test = self(condition)
+                if not test.boolean:
+                    raise self.rule.fail(condition, "the condition of xp.where is a comparison")
+                return _node("where", test, self.real(a), self.real(b))
+            case ast.Call(func=ast.Attribute(attr=name), args=args):
+                return _node(name, *map(self.real, args))
+        return self.call_rule(node)[0]
+
+    def real(self, node: ast.expr) -> Node:
+        value = self(node)
+        if value.boolean:
+            raise self.rule.fail(node, "a comparison is only good as the condition of xp.where")
+        return value
+
+    def call_rule(self, node: ast.expr) -> tuple[Node, ...]:
+        assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        scalars = {keyword.arg: self.real(keyword.value) for keyword in node.keywords if keyword.arg}
+        return lower(self.rule.calls[node.func.id], [self.real(a) for a in node.args], scalars)
+
+
+def _node(op: str, *args: Node, boolean: bool = False) -> Node:
+    return Node(op, args, elementwise=any(a.elementwise for a in args), boolean=boolean)
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A program as a graph: its input streams, its outputs (p first), and its scalar slots.
+
+    A slot is a maximal scalar expression that meets an element: the host computes it in float64 and
+    casts it once. ``host(**scalars)`` gives the slots' values in order.
+    """
+
+    inputs: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    slots: tuple[Node, ...]
+    host: Callable[..., tuple[float, ...]]
+
+
+def lower_program(program: Program) -> Lowered:
+    """Lower the composition of a program's parts into one graph.
+
+    Raises:
+        GrammarError: where types do not fit, or the rule returns too few or too many values.
+    """
+    before, rule, writer = program.parts()
+    names = ["g", "p", *(f"state_{i}" for i in range(program.streams - 2))]
+    inputs = tuple(map(element, names))
+    scalars = {name: scalar(name) for name in program.scalars}
+    g, p, *state = inputs
+    split = len(rule.elements) - 2
+    for transform in before:
+        (g,) = lower(transform, (g, p)[: len(transform.elements)], scalars)
+    d, *new = lower(rule, (g, p, *state[:split]), scalars)
+    if len(new) != split:
+        raise rule.fail(rule.body[-1], f"returns {1 + len(new)} values: the change and {split} new states are due")
+    if not all(value.elementwise for value in (d, *new)):
+        raise rule.fail(rule.body[-1], "what a rule returns has a value per element")
+    p, *kept = lower(writer, (p, d, *state[split:]), scalars)
+    outputs = (p, *new, *kept)
+    slots = _slots(outputs)
+    source = f"lambda {', '.join(['*', *program.scalars]) if program.scalars else ''}: "
+    source += "(" + "".join(slot.python() + ", " for slot in slots) + ")"
+    return Lowered(inputs, outputs, slots, eval(source, {"xp": xp}))
+
+
+def _slots(outputs: Sequence[Node]) -> tuple[Node, ...]:
+    found: dict[Node, None] = {}
+    seen: set[Node] = set()
+
+    def walk(node: Node) -> None:
+        if node in seen:
+            return
+        seen.add(node)
+        if not node.elementwise:
+            if node.op != "number":
+                found[node] = None
+            return
+        for arg in node.args:
+            walk(arg)
+
+    for output in outputs:
+        walk(output)
+    return tuple(found)

@@ -1,0 +1,184 @@
+"""RuleOptimizer: makes a ``torch.optim.Optimizer`` of a rule."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, TypedDict, Unpack
+
+import torch
+from torch import Tensor
+
+from dlopt.engine import checkpoint, faces
+from dlopt.engine.batch import Known
+from dlopt.engine.gather import gather
+from dlopt.engine.lowering import lower_program
+from dlopt.engine.program import Program
+from dlopt.engine.rule import rule_of
+from dlopt.engine.writing import WRITER_STATE
+
+
+class EngineOptions(TypedDict, total=False):
+    """The keywords every optimizer of dlopt takes, because the engine serves them.
+
+    Keys:
+        maximize: climb instead of descend.
+        foreach, fused: which face runs the step. Both None: the fastest that can. ``fused=True``: a fused one or
+            an error that says why not. ``foreach=True``, or either False: the torch face.
+        differentiable: let autograd record the step.
+        writing: how the change reaches the parameter: ``"plain"``, or ``"kahan"`` for compensated summation,
+            which keeps what rounding to bfloat16 or float16 would lose, in one more tensor a parameter.
+    """
+
+    maximize: bool
+    foreach: bool | None
+    differentiable: bool
+    fused: bool | None
+    writing: str
+
+
+ENGINE_DEFAULTS = EngineOptions(maximize=False, foreach=None, differentiable=False, fused=None, writing="plain")
+
+
+class RuleOptimizer(torch.optim.Optimizer):
+    """Base of every optimizer here. A subclass declares; the engine gathers, checks, computes, writes.
+
+    Class attributes:
+        rules: the rules the class may choose between, checked against the grammar when the class is made.
+        state_keys: the rules' state, symbol to torch's state key.
+        scalars: a function ``(t, *scalar state, *, hyperparameters)`` in the grammar for what depends on the
+            step only, evaluated in float64; the names it returns reach the rule. None if there is nothing.
+        scalar_state: its own state, symbol to (state key, initial value).
+        counted: whether ``step`` is state. If not, t is 1 on a parameter's first step and 2 ever after.
+        decoupled: whether ``weight_decay`` reaches the rule, or is added to the gradient before it; a group's
+            ``decoupled_weight_decay`` goes before this.
+
+    Methods to override: ``check(group)`` refuses bad hyperparameters, ``rule(group, t)`` chooses among the
+    rules, ``hyper(group)`` renames hyperparameters for the rule, ``sparse(group)`` takes sparse gradients.
+    """
+
+    rules: ClassVar[tuple[Callable[..., Any], ...]] = ()
+    state_keys: ClassVar[dict[str, str]] = {}
+    scalars: ClassVar[Callable[..., Any] | None] = None
+    scalar_state: ClassVar[dict[str, tuple[str, float]]] = {}
+    counted: ClassVar[bool] = True
+    decoupled: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for function in cls.rules:
+            lower_program(Program(rule_of(function)))
+            unknown = set(rule_of(function).elements[2:]) - set(cls.state_keys)
+            if unknown:
+                raise TypeError(f"{cls.__name__}: {function.__name__} has state {unknown} without a key in state_keys")
+        if cls.scalars is not None:
+            rule_of(cls.scalars, also=frozenset({"**"}))
+        signature = inspect.signature(cls.__init__)
+        options = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value, annotation=hint)
+            for (name, value), hint in zip(ENGINE_DEFAULTS.items(), EngineOptions.__annotations__.values(), strict=True)
+        ]
+        named = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+        if len(named) < len(signature.parameters):
+            cls.__signature__ = signature.replace(parameters=[*named[1:], *options])  # type: ignore[attr-defined]
+
+    def __init__(self, params: Any, defaults: dict[str, Any], **engine: Unpack[EngineOptions]) -> None:
+        unknown = set(engine) - set(ENGINE_DEFAULTS)
+        if unknown:
+            name = type(self).__name__
+            raise TypeError(f"{name}.__init__() got an unexpected keyword argument '{min(unknown)}'")
+        defaults = {**defaults, **ENGINE_DEFAULTS, **engine}
+        self.required = tuple(set(defaults) - set(ENGINE_DEFAULTS) - {"decoupled_weight_decay"})
+        self._check(defaults)
+        super().__init__(params, defaults)
+
+    def check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError if a hyperparameter of `group` is wrong."""
+
+    def rule(self, group: dict[str, Any], t: float) -> Callable[..., Any]:
+        """The rule for a parameter of `group` at its step `t` (from 1)."""
+        return self.rules[0]
+
+    def hyper(self, group: dict[str, Any]) -> dict[str, Any]:
+        """The hyperparameters by the names the rules use."""
+        return group
+
+    def sparse(self, group: dict[str, Any]) -> str | None:
+        """How sparse gradients are taken: ``"rows"`` touches only theirs, ``"dense"`` all, None refuses."""
+        return None
+
+    @property
+    def known(self) -> dict[int, Known]:
+        """What the last step found out about each group's tensors. A cache: neither copied nor saved."""
+        return self.__dict__.setdefault("_known", {})
+
+    def clock_keys(self) -> dict[str, float]:
+        """The state keys of the step count and the scalar state, with their values before the first step."""
+        return ({"step": 0.0} if self.counted else {}) | dict(self.scalar_state.values())
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group as torch does; hyperparameters and duplicate parameters are checked first."""
+        if isinstance(param_group, dict):
+            self._check({**self.defaults, **param_group})
+            params = param_group.get("params", [])
+            if not isinstance(params, (Tensor, set)):
+                params = param_group["params"] = list(params)
+                ids = [id(p[1] if isinstance(p, tuple) else p) for p in params]
+                if len(ids) != len(set(ids)):
+                    raise ValueError("optimizer contains a parameter group with duplicate parameters")
+        super().add_param_group(param_group)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load what ``state_dict()`` of this class, or of torch's class of the same name, returned.
+
+        Raises:
+            ValueError: if it does not fit; see :mod:`dlopt.engine.checkpoint`. Nothing has changed then.
+        """
+        state_dict = state_dict.copy()
+        for pre_hook in self._optimizer_load_state_dict_pre_hooks.values():
+            state_dict = pre_hook(self, state_dict) or state_dict
+        self.__setstate__(checkpoint.checked(self, state_dict))
+        for post_hook in self._optimizer_load_state_dict_post_hooks.values():
+            post_hook(self)
+
+    def _check(self, group: dict[str, Any]) -> None:
+        self.check(group)
+        if group["writing"] not in WRITER_STATE:
+            raise ValueError(f"Invalid writing: {group['writing']!r}, not one of {sorted(WRITER_STATE)}")
+        if group["fused"] and group["differentiable"]:
+            raise RuntimeError("`fused` does not support `differentiable`")
+        if group["fused"] and group["foreach"]:
+            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step with the gradients at hand.
+
+        Args:
+            closure: evaluates the model again and returns the loss (optional).
+
+        Returns:
+            What the closure returned, or None.
+
+        Raises:
+            RuntimeError: for a gradient or a tensor the rule cannot take. Nothing has changed then.
+            ValueError: for a hyperparameter that became NaN or infinite.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        with torch.set_grad_enabled(self.defaults["differentiable"]):
+            pending = [item for group in self.param_groups for item in gather(self, group)]
+            chosen = [faces.choose(item.batch, item.group) for item in pending]
+            for item in pending:
+                item.commit()
+            for face, item in zip(chosen, pending, strict=True):
+                face.run(item.batch)
+                item.batch.finish()
+        return loss

@@ -1,0 +1,59 @@
+"""One step of one parameter as a composition: maximize, coupled decay, the rule, the writer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from dlopt.engine import writing
+from dlopt.engine.rule import Rule, rule_of, with_namespace
+
+BEFORE = {"maximize": writing.ascent, "l2": writing.coupled_decay}
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a step does to each element. Streams come in the order g, p, rule state, writer state.
+
+    ``before`` names the transformations of the gradient, in the order they are applied.
+    """
+
+    rule: Rule
+    before: tuple[str, ...] = ()
+    writer: str = "plain"
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        return self.rule.scalars + (("l2",) if "l2" in self.before else ())
+
+    @property
+    def streams(self) -> int:
+        return len(self.rule.elements) + len(writing.WRITER_STATE[self.writer])
+
+    def parts(self) -> tuple[list[Rule], Rule, Rule]:
+        """The transformations of the gradient, the rule, the writer."""
+        before = [rule_of(BEFORE[name]) for name in self.before]
+        return before, self.rule, rule_of(writing.WRITERS[self.writer], also=frozenset({"stored"}))
+
+    @functools.cache  # noqa: B019 - programs are few and live as long as the process
+    def composed(self, namespace: Any) -> Callable[..., tuple[Any, ...]]:
+        """``step(g, p, *state, **scalars) -> (new p, *new state)`` computing with `namespace` as ``xp``."""
+        before, rule, writer = self.parts()
+        transform = [(with_namespace(r.function, namespace), r) for r in before]
+        propose, write = with_namespace(rule.function, namespace), with_namespace(writer.function, namespace)
+        split = len(rule.elements) - 2
+
+        def step(g: Any, p: Any, *state: Any, **scalars: float) -> tuple[Any, ...]:
+            for function, r in transform:
+                g = function(*(g, p)[: len(r.elements)], **{name: scalars[name] for name in r.scalars})
+            d, *new = _tuple(propose(g, p, *state[:split], **{name: scalars[name] for name in rule.scalars}))
+            p, *kept = _tuple(write(p, d, *state[split:]))
+            return p, *new, *kept
+
+        return step
+
+
+def _tuple(values: Any) -> tuple[Any, ...]:
+    return values if isinstance(values, tuple) else (values,)

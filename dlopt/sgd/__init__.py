@@ -1,0 +1,5 @@
+"""Stochastic gradient descent and what is built on it."""
+
+from dlopt.sgd.sgd import SGD
+
+__all__ = ["SGD"]

@@ -1,0 +1,50 @@
+from dlopt.engine import xp
+from dlopt.engine.faces.latex import latex
+
+
+def adam(g, p, m, v, *, lr, beta1, beta2, eps, bias1, bias2):
+    """Kingma & Ba 2015, algorithm 1."""
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g * g
+    m_hat = m / bias1
+    v_hat = v / bias2
+    return -lr * m_hat / (xp.sqrt(v_hat) + eps), m, v
+
+
+def lion(g, p, m, *, lr, beta1, weight_decay):
+    c = beta1 * m + (1 - beta1) * g
+    return -lr * (xp.sign(c) + weight_decay * p), m
+
+
+def test_adam_reads_as_in_the_paper():
+    assert latex(adam).splitlines() == [
+        r"\begin{aligned}",
+        r"m_t &= \beta_1 m_{t-1} + \left(1 - \beta_1\right) g_t \\",
+        r"v_t &= \beta_2 v_{t-1} + \left(1 - \beta_2\right) g_t^2 \\",
+        r"\hat{m}_t &= \frac{m_t}{\mathrm{bias}_{1}} \\",
+        r"\hat{v}_t &= \frac{v_t}{\mathrm{bias}_{2}} \\",
+        r"\theta_t &= \theta_{t-1} - \frac{\gamma \hat{m}_t}{\sqrt{\hat{v}_t} + \varepsilon}",
+        r"\end{aligned}",
+    ]
+
+
+def test_a_state_read_before_its_assignment_is_the_old_one():
+    assert r"c_t &= \beta_1 m_{t-1}" in latex(lion)
+    assert r"- \gamma \left(\operatorname{sign}\left(c_t\right) + \lambda \theta_{t-1}\right)" in latex(lion)
+
+
+def nested(g, p, *, lr):
+    a = g - (p - lr)
+    b = (g + p) * (g - p) / (lr * g)
+    c = xp.where(g > 0, xp.maximum(g, -p), xp.abs(p))
+    return -(a + b) * c
+
+
+def test_brackets_where_arithmetic_needs_them():
+    lines = latex(nested).splitlines()
+    assert lines[1] == r"a_t &= g_t - \left(\theta_{t-1} - \gamma\right) \\"
+    assert lines[2].startswith(
+        r"b_t &= \frac{\left(g_t + \theta_{t-1}\right) \left(g_t - \theta_{t-1}\right)}{\gamma g_t}"
+    )
+    assert r"\max\left(g_t,\, -\theta_{t-1}\right) & g_t > 0" in lines[3]
+    assert lines[4] == r"\theta_t &= \theta_{t-1} - \left(a_t + b_t\right) c_t"

@@ -1,0 +1,322 @@
+"""RuleOptimizer as a torch.optim.Optimizer: everything that may be asked of one."""
+
+import copy
+import functools
+import inspect
+
+import pytest
+import torch
+from torch import nn
+
+import dlopt
+from dlopt.engine import faces
+from dlopt.engine.faces import llvm
+from tests.engine.toy import Toy, reference
+
+FACES = ["numpy", "torch", "llvm"] if llvm.missing() is None else ["numpy", "torch"]
+each_face = pytest.mark.parametrize("face", FACES)
+
+
+def twins(*shape, dtype=torch.float64, seed=0):
+    start = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return start.clone().requires_grad_(), start.clone().requires_grad_()
+
+
+# The contract's hard parts: counts, scalar state, a choice of rules
+
+
+@each_face
+def test_count_scalar_state_and_choice_of_rules(face):
+    grads = [0.3, -1.0, 0.5, 2.0, 0.1]
+    w = torch.tensor([1.0, -1.0], dtype=torch.float64, requires_grad=True)
+    opt = Toy([w])
+    with faces.use(face):
+        for g in grads:
+            w.grad = torch.full_like(w, g)
+            opt.step()
+    expected = [reference(1.0, grads), reference(-1.0, grads)]
+    torch.testing.assert_close(w.detach(), torch.tensor(expected, dtype=torch.float64), rtol=1e-14, atol=0)
+    entry = opt.state_dict()["state"][0]
+    assert entry["step"].item() == 5 and entry["weight_sum"].dtype == torch.float64
+
+
+@each_face
+def test_each_parameter_has_its_own_count(face):
+    a, b = (torch.tensor([1.0], dtype=torch.float64, requires_grad=True) for _ in range(2))
+    opt = Toy([a, b])
+    with faces.use(face):
+        for k in range(6):
+            a.grad = torch.ones_like(a)
+            b.grad = torch.ones_like(b) if k % 2 else None
+            opt.step()
+    assert [opt.state[p]["step"].item() for p in (a, b)] == [6, 3]
+    assert a.item() == pytest.approx(reference(1.0, [1.0] * 6), rel=1e-14)
+    assert b.item() == pytest.approx(reference(1.0, [1.0] * 3), rel=1e-14)
+
+
+def test_counts_survive_save_load_and_meddling():
+    a, b = (torch.tensor([1.0], dtype=torch.float64, requires_grad=True) for _ in range(2))
+    opt = Toy([a, b])
+    for _ in range(3):
+        a.grad, b.grad = torch.ones_like(a), torch.ones_like(b)
+        opt.step()
+    saved = copy.deepcopy(opt.state_dict())
+    opt.step()
+    first = a.item()
+    again = Toy([a, b])
+    again.load_state_dict(saved)
+    assert {entry["step"].item() for entry in again.state.values()} == {3}
+    again.state[a]["step"].fill_(0)
+    again.step()
+    assert again.state[a]["step"].item() == 1 and again.state[b]["step"].item() == 4
+    assert a.item() != first
+
+
+# Gradients of every kind
+
+
+@each_face
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_sparse_gradients(face, momentum):
+    """As torch.optim.SGD; without momentum only the touched rows are read or written."""
+    embeddings = [nn.Embedding(10, 3, sparse=True, dtype=torch.float64) for _ in range(2)]
+    embeddings[1].load_state_dict(embeddings[0].state_dict())
+    opts = [
+        c(e.parameters(), lr=0.1, momentum=momentum)
+        for c, e in zip((dlopt.SGD, torch.optim.SGD), embeddings, strict=True)
+    ]
+    for words in ([1, 2, 2], [2, 7, 7], [0, 1, 9]):
+        for e, opt in zip(embeddings, opts, strict=True):
+            opt.zero_grad()
+            (e(torch.tensor(words)) ** 2).sum().backward()
+            with faces.use(face):
+                opt.step()
+    torch.testing.assert_close(embeddings[0].weight, embeddings[1].weight, rtol=1e-13, atol=0)
+
+
+def test_rows_without_gradient_are_not_touched():
+    e = nn.Embedding(5, 2, sparse=True)
+    with torch.no_grad():
+        e.weight[4] = float("nan")
+    opt = dlopt.SGD(e.parameters(), lr=0.1)
+    e(torch.tensor([0, 0])).sum().backward()
+    opt.step()
+    assert e.weight[:4].isfinite().all() and e.weight[4].isnan().all()
+
+
+def test_sparse_gradients_refused_by_name():
+    e = nn.Embedding(5, 2, sparse=True)
+    e(torch.tensor([0])).sum().backward()
+    with pytest.raises(RuntimeError, match="Toy does not support sparse gradients, please consider dlopt.SGD"):
+        Toy(e.parameters()).step()
+    with pytest.raises(RuntimeError, match="weight_decay touches every element"):
+        dlopt.SGD(e.parameters(), lr=0.1, weight_decay=0.1).step()
+
+
+@each_face
+def test_expanded_and_lazily_negated_gradients(face):
+    p, q = twins(4, 3)
+    for grad in (
+        torch.tensor(2.0, dtype=torch.float64).expand(4, 3),
+        torch.randn(4, 3, dtype=torch.cdouble).conj().imag,
+    ):
+        opts = dlopt.SGD([p], lr=0.1, momentum=0.9), torch.optim.SGD([q], lr=0.1, momentum=0.9)
+        p.grad, q.grad = grad, grad.clone()
+        with faces.use(face):
+            opts[0].step()
+        opts[1].step()
+    torch.testing.assert_close(p, q, rtol=1e-14, atol=0)
+
+
+def test_gradient_of_the_wrong_shape_is_refused():
+    p = torch.ones(4, requires_grad=True)
+    p.grad = torch.ones(4)
+    p.data = torch.ones(2, 2)
+    with pytest.raises(RuntimeError, match="gradient has shape \\(4,\\), its parameter \\(2, 2\\)"):
+        dlopt.SGD([p], lr=0.1).step()
+
+
+@each_face
+def test_tensors_moved_and_gradients_replaced_between_steps(face):
+    p, q = twins(6, 6)
+    ours, theirs = dlopt.SGD([p], lr=0.1, momentum=0.9), torch.optim.SGD([q], lr=0.1, momentum=0.9)
+    moves = [lambda t: t.clone(), lambda t: t.t(), lambda t: t.t(), lambda t: t.reshape(6, 6).clone(), lambda t: t]
+    for k, move in enumerate(moves):
+        for x in (p, q):
+            x.data = move(x.data)
+            x.grad = torch.full_like(x, 0.1 * k) + x.detach()
+        if face == "llvm":
+            ours.step()
+        else:
+            with faces.use(face):
+                ours.step()
+        theirs.step()
+        torch.testing.assert_close(p, q, rtol=1e-13, atol=1e-15)
+
+
+def test_state_replaced_between_steps():
+    p, q = twins(5)
+    ours, theirs = dlopt.SGD([p], lr=0.1, momentum=0.9), torch.optim.SGD([q], lr=0.1, momentum=0.9)
+    for opt, x in ((ours, p), (theirs, q)):
+        for _ in range(3):
+            x.grad = x.detach().clone()
+            opt.step()
+            opt.state[x]["momentum_buffer"] = torch.ones_like(x)
+    torch.testing.assert_close(p, q, rtol=1e-14, atol=0)
+
+
+def test_parameters_that_share_memory_are_stepped_one_after_another():
+    memory = torch.zeros(100_000)
+    ps = [memory.view(-1).requires_grad_(), memory.view(100, 1000).requires_grad_()]
+    for p in ps:
+        p.grad = torch.ones_like(p)
+    dlopt.SGD(ps, lr=1.0).step()
+    assert (memory == -2).all()
+
+
+# Hyperparameters, groups, closures, schedulers, hooks
+
+
+def test_groups_names_and_added_groups():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
+    opt = dlopt.SGD([{"params": model[0].named_parameters(), "lr": 0.5}], lr=0.1)
+    opt.add_param_group({"params": model[1].named_parameters(), "momentum": 0.9})
+    assert [g["lr"] for g in opt.param_groups] == [0.5, 0.1]
+    assert opt.param_groups[1]["param_names"] == ["weight", "bias"]
+    with pytest.raises(ValueError, match="Invalid momentum value: -1"):
+        opt.add_param_group({"params": torch.ones(1, requires_grad=True), "momentum": -1})
+    assert len(opt.param_groups) == 2
+
+
+def test_closure_is_called_with_gradients_on():
+    w = torch.ones(2, requires_grad=True)
+    opt = dlopt.SGD([w], lr=0.25)
+
+    def closure():
+        opt.zero_grad()
+        loss = (w**2).sum()
+        loss.backward()
+        return loss
+
+    with torch.no_grad():
+        assert opt.step(closure).item() == 2.0
+    assert w.tolist() == [0.5, 0.5]
+
+
+SCHEDULERS = {
+    "LambdaLR": dict(lr_lambda=lambda k: 0.9**k), "StepLR": dict(step_size=3), "ExponentialLR": dict(gamma=0.9),
+    "CosineAnnealingLR": dict(T_max=10), "LinearLR": dict(end_factor=0.0, total_iters=8), "PolynomialLR": dict(total_iters=9),
+    "OneCycleLR": dict(max_lr=0.1, total_steps=20), "CyclicLR": dict(base_lr=0.01, max_lr=0.1, step_size_up=4),
+    "CosineAnnealingWarmRestarts": dict(T_0=4), "MultiStepLR": dict(milestones=[2, 5]), "ConstantLR": dict(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize("tensor", [False, True], ids=["float lr", "tensor lr"])
+def test_every_scheduler(name, tensor):
+    p, q = twins(5)
+    rates = (torch.tensor(0.1, dtype=torch.float64) if tensor else 0.1 for _ in range(2))
+    ours, theirs = (c([x], lr=next(rates), momentum=0.9) for c, x in ((dlopt.SGD, p), (torch.optim.SGD, q)))
+    schedulers = [getattr(torch.optim.lr_scheduler, name)(opt, **SCHEDULERS[name]) for opt in (ours, theirs)]
+    for _ in range(12):
+        for opt, x, scheduler in zip((ours, theirs), (p, q), schedulers, strict=True):
+            x.grad = x.detach().clone()
+            opt.step()
+            scheduler.step()
+    torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-15)
+
+
+def test_hooks_see_steps_and_checkpoints():
+    seen = []
+    w = torch.ones(1, requires_grad=True)
+    opt = dlopt.SGD([w], lr=0.1)
+    opt.register_step_pre_hook(lambda *_: seen.append("before"))
+    opt.register_step_post_hook(lambda *_: seen.append("after"))
+    opt.register_state_dict_post_hook(lambda _, state: seen.append("saved"))
+    opt.register_load_state_dict_pre_hook(lambda _, state: seen.append("loading"))
+    opt.register_load_state_dict_post_hook(lambda _: seen.append("loaded"))
+    w.grad = torch.ones(1)
+    opt.step()
+    opt.load_state_dict(opt.state_dict())
+    assert seen == ["before", "after", "saved", "loading", "loaded"]
+
+
+def test_momentum_switched_on_and_off_mid_run():
+    p, q = twins(5)
+    ours, theirs = dlopt.SGD([p], lr=0.1), torch.optim.SGD([q], lr=0.1)
+    for momentum in (0, 0, 0.9, 0.9, 0, 0.5):
+        for opt, x in ((ours, p), (theirs, q)):
+            opt.param_groups[0]["momentum"] = momentum
+            x.grad = x.detach().clone()
+            opt.step()
+    torch.testing.assert_close(p, q, rtol=1e-14, atol=0)
+
+
+@pytest.mark.parametrize("momentum", [0, 0.9])
+def test_differentiable(momentum):
+    """The loss after three steps, differentiated by the learning rate and the start.
+
+    torch detaches the first momentum buffer, so its derivative lacks that path; ours is the true one.
+    """
+
+    def unrolled(optimizer, lr, start):
+        w = start.clone()
+        opt = optimizer([w], lr=lr, momentum=momentum, weight_decay=0.1, differentiable=True)
+        for _ in range(3):
+            w.grad = 3 * w.clone() ** 2
+            opt.step()
+        return w.square().sum()
+
+    lr = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    start = torch.tensor([1.0, 0.5], dtype=torch.float64, requires_grad=True)
+    ours, theirs = (torch.autograd.grad(unrolled(c, 0.1, start), start) for c in (dlopt.SGD, torch.optim.SGD))
+    assert (momentum == 0) == torch.allclose(ours[0], theirs[0], rtol=1e-12, atol=0)
+    assert torch.autograd.gradcheck(functools.partial(unrolled, dlopt.SGD), (lr, start))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_compiled_step():
+    p, q = twins(5)
+    ours, theirs = dlopt.SGD([p], lr=0.1, momentum=0.9), torch.optim.SGD([q], lr=0.1, momentum=0.9)
+    step = torch.compile(lambda: ours.step(), backend="eager")
+    for _ in range(3):
+        p.grad, q.grad = p.detach().clone(), q.detach().clone()
+        step()
+        theirs.step()
+    torch.testing.assert_close(p, q, rtol=1e-14, atol=0)
+
+
+def test_grad_scaler_skips_infinite_gradients():
+    w = torch.ones(2, requires_grad=True)
+    opt = dlopt.SGD([w], lr=0.5, momentum=0.9)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for factor in (1.0, float("inf"), 1.0):
+        opt.zero_grad()
+        scaler.scale((w * factor).sum()).backward()
+        scaler.step(opt)
+        scaler.update()
+    assert w.tolist() == pytest.approx([1 - 0.5 - 0.5 * 1.9] * 2)
+
+
+def test_signature_shows_every_keyword_of_torch():
+    ours, theirs = (inspect.signature(c).parameters for c in (dlopt.SGD, torch.optim.SGD))
+    assert {k: v.default for k, v in theirs.items()}.items() <= {k: v.default for k, v in ours.items()}.items()
+
+
+def test_nothing_is_copied_and_memory_stays_flat():
+    """A fused step allocates less than 1 % of the parameters' bytes."""
+    if "llvm" not in FACES:
+        pytest.skip("needs llvmlite")
+    w = torch.randn(4_000_000, requires_grad=True)
+    w.grad = torch.randn_like(w)
+    opt = dlopt.SGD([w], lr=0.1, momentum=0.9, fused=True)
+    opt.step()
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        opt.step()
+    allocated = sum(max(event.self_cpu_memory_usage, 0) for event in profile.key_averages())
+    assert allocated < 0.01 * w.nbytes
+
+
+def test_factories_by_partial():
+    make = functools.partial(dlopt.SGD, momentum=0.9)
+    assert make([torch.ones(1, requires_grad=True)], lr=0.3).param_groups[0]["momentum"] == 0.9
