@@ -30,7 +30,9 @@ def settings(optimizer):
     decay = {"weight_decay": 0.05} if "weight_decay" in names else {}
     sets = [decay, {**decay, "maximize": True}]
     if "momentum" in names:
-        sets += [{**decay, "momentum": 0.9}, {**decay, "momentum": 0.9, "dampening": 0.3}]
+        sets += [{**decay, "momentum": 0.9}]
+    if "dampening" in names:
+        sets += [{**decay, "momentum": 0.9, "dampening": 0.3}]
     if "nesterov" in names:
         sets += [{**decay, "momentum": 0.9, "nesterov": True}]
     if "decoupled_weight_decay" in names:

@@ -16,6 +16,15 @@ class Namespace:
     """``xp`` on NumPy arrays of one dtype. Python numbers stay Python numbers, so that NEP 50 casts them late."""
 
     pi = float(np.pi)
+    sqrt: Any
+    abs: Any
+    sign: Any
+    exp: Any
+    log: Any
+    sin: Any
+    cos: Any
+    maximum: Any
+    minimum: Any
 
     def __init__(self, dtype: Any = np.float64, storage: torch.dtype = torch.float64) -> None:
         self.dtype, self.storage = np.dtype(dtype), storage

@@ -17,6 +17,15 @@ class Namespace:
     """``xp`` on tensors of one dtype; Python numbers are computed as Python numbers."""
 
     pi = math.pi
+    sqrt: Any
+    abs: Any
+    sign: Any
+    exp: Any
+    log: Any
+    sin: Any
+    cos: Any
+    maximum: Any
+    minimum: Any
 
     def __init__(self, dtype: torch.dtype, storage: torch.dtype) -> None:
         self.dtype, self.storage = dtype, storage
