@@ -1,0 +1,60 @@
+"""What experiments stand on: data, models, tasks, landscapes, runs, statistics, claims and benchmarks.
+
+Parts are imported when first used, so that ``import dlopt.lab`` is cheap. They need the packages that
+``pip install 'dlopt[book]'`` brings, and say so when one is missing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dlopt.lab import bench, data, landscapes, models, tasks
+    from dlopt.lab.claims import assertion, claim
+    from dlopt.lab.dynamics import iterates, rate, step_map
+    from dlopt.lab.experiment import Tuning, run, steps_to, tune
+    from dlopt.lab.landscapes import LANDSCAPES, Landscape
+    from dlopt.lab.settings import grid, sample
+    from dlopt.lab.statistics import (
+        bootstrap_interval,
+        effect_size,
+        equivalence,
+        holm,
+        mean_interval,
+        paired_test,
+    )
+    from dlopt.lab.tasks import TASKS, Task
+
+__all__ = [
+    "LANDSCAPES", "Landscape", "TASKS", "Task", "Tuning", "assertion", "bench", "bootstrap_interval", "claim",
+    "data", "effect_size", "equivalence", "grid", "holm", "iterates", "landscapes", "mean_interval", "models",
+    "paired_test", "rate", "run", "sample", "step_map", "steps_to", "tasks", "tune",
+]  # fmt: skip
+
+_MODULES = ("bench", "data", "landscapes", "models", "tasks")
+_HOME = {
+    "claims": ("assertion", "claim"),
+    "dynamics": ("iterates", "rate", "step_map"),
+    "experiment": ("Tuning", "run", "steps_to", "tune"),
+    "landscapes": ("LANDSCAPES", "Landscape"),
+    "settings": ("grid", "sample"),
+    "statistics": (
+        "bootstrap_interval", "effect_size", "equivalence", "holm", "mean_interval", "paired_test",
+    ),
+    "tasks": ("TASKS", "Task"),
+}  # fmt: skip
+_WHERE = {name: module for module, names in _HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the part that `name` stands in (PEP 562)."""
+    if name in _MODULES:
+        return importlib.import_module(f"dlopt.lab.{name}")
+    if name not in _WHERE:
+        raise AttributeError(f"module 'dlopt.lab' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"dlopt.lab.{_WHERE[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,288 @@
+"""How fast: ``python -m dlopt.lab.bench`` times our optimizers beside torch's and writes the ratios down.
+
+Always a ratio, both sides in one run and taking turns, medians, threads fixed. Nothing else should be
+running.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import dlopt
+
+__all__ = [
+    "CASES",
+    "Case",
+    "Row",
+    "compare",
+    "fresh_processes",
+    "in_fresh_interpreter",
+    "machine",
+    "main",
+    "table",
+]
+
+Factory = Callable[[list[Tensor]], torch.optim.Optimizer]
+ONE_TENSOR = [(10_000_000,)]
+SMALL_TENSORS = [(64, 64)] * 400
+_BLOCK = [(1536, 512), (1536,), (512, 512), (512,), (2048, 512), (2048,), (512, 2048), (512,), *[(512,)] * 4]
+TRANSFORMER = [(4096, 512), (128, 512), *_BLOCK * 8, (512,), (512,)]
+"""27 million parameters: an embedding and eight blocks of width 512."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table: two optimizers on the same tensors.
+
+    Attributes:
+        what: the line's name.
+        ours, theirs: parameters → optimizer.
+        shapes: of the parameters.
+        bar: the largest ratio of our time to theirs that is good enough.
+        dtype: of parameters and gradients.
+    """
+
+    what: str
+    ours: Factory
+    theirs: Factory
+    shapes: Sequence[tuple[int, ...]]
+    bar: float
+    dtype: torch.dtype = torch.float32
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured line. Where `ratio` is None, `bar` is in milliseconds.
+
+    Attributes:
+        what: the line's name.
+        ours_ms, theirs_ms: median milliseconds.
+        ratio: ours over theirs, or the share that was measured.
+        bar: the largest ratio (or time in ms) that is good enough.
+        ok: whether it is; None if it could not be measured on this machine.
+    """
+
+    what: str
+    ours_ms: float | None
+    theirs_ms: float | None
+    ratio: float | None
+    bar: float
+    ok: bool | None
+
+
+_OURS = partial(dlopt.SGD, lr=1e-3, momentum=0.9, fused=True)
+_THEIRS = partial(torch.optim.SGD, lr=1e-3, momentum=0.9, fused=True)
+
+CASES = [
+    Case("SGD, 10 M in one tensor", _OURS, _THEIRS, ONE_TENSOR, bar=1.1),
+    Case("SGD, transformer of 27 M", _OURS, _THEIRS, TRANSFORMER, bar=1.1),
+    Case("SGD, 400 tensors of 64×64", _OURS, _THEIRS, SMALL_TENSORS, bar=0.7),
+    Case("SGD, 10 M in one tensor, bfloat16", _OURS, _THEIRS, ONE_TENSOR, bar=1.1, dtype=torch.bfloat16),
+]
+"""What :func:`main` times; another rule adds its lines here."""
+
+
+def compare(case: Case, rounds: int = 15, warmup: int = 3) -> Row:
+    """Time whole `step()` calls of both optimizers, taking turns, each on its own copy of the tensors.
+
+    Args:
+        case: what to compare.
+        rounds: turns each; the medians are compared.
+        warmup: untimed steps each.
+
+    Returns:
+        A :class:`Row`.
+
+    Raises:
+        ValueError: `rounds` below 1.
+        RuntimeError: from an optimizer whose fused kernel is not to be had here.
+
+    Example:
+        >>> sgd = partial(torch.optim.SGD, lr=0.1)
+        >>> row = compare(Case("SGD with itself", sgd, sgd, [(1000,)], bar=100.0), rounds=3)
+        >>> row.ok, row.ratio > 0
+        (True, True)
+    """
+    if rounds < 1:
+        raise ValueError(f"rounds must be at least 1, got {rounds}")
+    sides = [_prepared(case.ours, case), _prepared(case.theirs, case)]
+    for optimizer in sides:
+        for _ in range(warmup):
+            optimizer.step()
+    # enough steps a turn to be well above the clock's noise, the same number for both
+    inner = max(1, round(0.005 / max(_seconds(sides[1], 1), 1e-6)))
+    times: tuple[list[float], list[float]] = ([], [])
+    for turn in range(rounds):
+        for side in (0, 1) if turn % 2 else (1, 0):
+            times[side].append(_seconds(sides[side], inner))
+    ours, theirs = (1000 * statistics.median(side) for side in times)
+    return Row(case.what, ours, theirs, ours / theirs, case.bar, ours / theirs <= case.bar)
+
+
+def _prepared(factory: Factory, case: Case) -> torch.optim.Optimizer:
+    generator = torch.Generator().manual_seed(0)
+    parameters = [torch.randn(shape, generator=generator).to(case.dtype).requires_grad_() for shape in case.shapes]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator).to(case.dtype)
+    return factory(parameters)
+
+
+def _seconds(optimizer: torch.optim.Optimizer, steps: int) -> float:
+    started = time.perf_counter()
+    for _ in range(steps):
+        optimizer.step()
+    return (time.perf_counter() - started) / steps
+
+
+# The first step of any optimizer makes torch import its compiler, 1.3 s: torch's own, so done first.
+_FIRST_STEP = """
+import time, torch
+torch.set_num_threads({threads})
+parameter = torch.ones(1000, requires_grad=True)
+parameter.grad = torch.ones(1000)
+torch.optim.Adam([parameter]).step()
+started = time.perf_counter()
+import {module}
+{module}.SGD([parameter], lr=1e-3, momentum=0.9, fused=True).step()
+print(1000 * (time.perf_counter() - started))
+"""
+
+_IMPORT = """
+import time, torch
+started = time.perf_counter()
+import dlopt
+print(1000 * (time.perf_counter() - started))
+"""
+
+# VmHWM, the process's largest memory so far, is set back by writing 5 to clear_refs (Linux only).
+_MEMORY = """
+import torch, dlopt
+torch.set_num_threads({threads})
+parameter = torch.ones(25_000_000, requires_grad=True)
+parameter.grad = torch.ones(25_000_000)
+optimizer = dlopt.SGD([parameter], lr=1e-3, momentum=0.9, fused=True)
+optimizer.step()
+def status(key):
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(key))
+open("/proc/self/clear_refs", "w").write("5")
+before = status("VmRSS")
+optimizer.step()
+print((status("VmHWM") - before) / (25_000_000 * 4 / 1024))
+"""
+
+
+def in_fresh_interpreter(program: str, times: int = 1) -> float:
+    """The median of the numbers that a Python program prints, each run in an interpreter of its own.
+
+    Raises:
+        subprocess.CalledProcessError: the program failed.
+
+    Example:
+        >>> in_fresh_interpreter("print(1 + 1)")
+        2.0
+    """
+    command = [sys.executable, "-c", program]
+    return statistics.median(
+        float(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(times)
+    )
+
+
+def fresh_processes(times: int = 5) -> list[Row]:
+    """What has to be measured in interpreters of its own: first step, import, peak memory of a step.
+
+    Args:
+        times: how many interpreters for each; medians are reported.
+
+    Raises:
+        subprocess.CalledProcessError: an interpreter failed.
+    """
+    threads = torch.get_num_threads()
+    ours, theirs = (
+        in_fresh_interpreter(_FIRST_STEP.format(module=module, threads=threads), times)
+        for module in ("dlopt", "torch.optim")
+    )
+    rows = [Row("first fused SGD step, imports included", ours, theirs, None, 300.0, ours <= 300)]
+    imported = in_fresh_interpreter(_IMPORT, times)
+    rows.append(Row("import dlopt after torch", imported, None, None, 150.0, imported <= 150))
+    share = None
+    if os.access("/proc/self/clear_refs", os.W_OK):
+        share = in_fresh_interpreter(_MEMORY.format(threads=threads), times)
+    ok = None if share is None else share < 0.01
+    return [*rows, Row("extra memory of a fused step, share of parameters", None, None, share, 0.01, ok)]
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: processor, cores, threads, versions, date (UTC).
+
+    Example:
+        >>> sorted(machine())
+        ['cores', 'cpu', 'date', 'dlopt', 'python', 'system', 'threads', 'torch']
+    """
+    cpu = platform.processor()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "dlopt": dlopt.__version__,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as aligned text.
+
+    Example:
+        >>> print(table([Row("a step", 1.0, 2.0, 0.5, 1.1, True)]))
+        what          ours ms  theirs ms   ratio     bar  ok
+        a step          1.000      2.000   0.500     1.1  yes
+    """
+    width = max(10, *(len(row.what) for row in rows))
+    lines = [f"{'what':<{width}}  {'ours ms':>9}  {'theirs ms':>9}  {'ratio':>6}  {'bar':>6}  ok"]
+    for row in rows:
+        cells = ["" if v is None else f"{v:.3f}" for v in (row.ours_ms, row.theirs_ms, row.ratio)]
+        ok = {True: "yes", False: "NO", None: "not measured"}[row.ok]
+        lines.append(f"{row.what:<{width}}  {cells[0]:>9}  {cells[1]:>9}  {cells[2]:>6}  {row.bar:>6g}  {ok}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Time everything, print the table, write the record; returns 1 if a bar was missed, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m dlopt.lab.bench", description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
+    parser.add_argument("--rounds", type=int, default=15, help="turns of each side")
+    parser.add_argument("--output", type=Path, default=Path("_build/bench.json"), help="the record")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    about = machine()
+    print("\n".join(f"{name:<8} {value}" for name, value in about.items()), end="\n\n")
+    rows = [compare(case, options.rounds) for case in CASES] + fresh_processes()
+    print(table(rows))
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    record = {"machine": about, "rows": [asdict(row) for row in rows]}
+    options.output.write_text(json.dumps(record, indent=1) + "\n")
+    return int(any(row.ok is False for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,128 @@
+import functools
+import json
+import subprocess
+import time
+
+import pytest
+import torch
+
+import dlopt
+from dlopt.lab import bench
+from dlopt.lab.bench import Case, Row, compare, fresh_processes, in_fresh_interpreter, main, table
+
+SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True)
+
+
+class Slow(torch.optim.SGD):
+    """Torch's, five milliseconds later."""
+
+    def step(self, closure=None):
+        time.sleep(0.005)
+        return super().step(closure)
+
+
+def test_a_slower_side_is_found_whichever_it_is():
+    slow = functools.partial(Slow, lr=0.1)
+    ours = compare(Case("slow", slow, SGD, [(100,)], bar=1.1), rounds=3)
+    assert ours.ratio > 5
+    assert ours.ok is False
+    assert ours.ours_ms == pytest.approx(5.2, abs=2)
+    theirs = compare(Case("fast", SGD, slow, [(100,)], bar=1.1), rounds=3)
+    assert theirs.ratio < 0.2
+    assert theirs.ok is True
+
+
+def test_turns_alternate_and_both_sides_take_as_many_steps():
+    log = []
+
+    class Logged(torch.optim.SGD):
+        def __init__(self, params, name):
+            super().__init__(params, lr=0.1)
+            self.name = name
+
+        def step(self, closure=None):
+            log.append((self.name, [tuple(p.shape) for p in self.param_groups[0]["params"]]))
+            time.sleep(0.01)
+
+    sides = (functools.partial(Logged, name=name) for name in "ab")
+    compare(Case("x", *sides, [(2, 3), (4,)], bar=1), rounds=4, warmup=1)
+    names = [name for name, _ in log]
+    assert names[-8:] in (list("baabbaab"), list("abbaabba"))
+    assert all(shapes == [(2, 3), (4,)] for _, shapes in log)
+    with pytest.raises(ValueError, match="rounds must be at least 1"):
+        compare(Case("x", SGD, SGD, [(1,)], bar=1), rounds=0)
+
+
+def test_both_sides_get_the_same_numbers_in_the_dtype_asked_for():
+    seen = []
+
+    def factory(params):
+        seen.append([(p.dtype, p.grad.dtype, p.detach().clone(), p.grad.clone()) for p in params])
+        return SGD(params)
+
+    compare(Case("x", factory, factory, [(5,)], bar=1, dtype=torch.bfloat16), rounds=1)
+    (ours,), (theirs,) = seen
+    assert ours[:2] == theirs[:2] == (torch.bfloat16, torch.bfloat16)
+    assert torch.equal(ours[2], theirs[2])
+    assert torch.equal(ours[3], theirs[3])
+
+
+def test_cases_are_those_of_the_plan():
+    sizes = {case.what: sum(torch.Size(shape).numel() for shape in case.shapes) for case in bench.CASES}
+    assert sizes["SGD, 10 M in one tensor"] == 10_000_000
+    assert sizes["SGD, transformer of 27 M"] == pytest.approx(27e6, rel=0.02)
+    assert sizes["SGD, 400 tensors of 64×64"] == 400 * 64 * 64
+    assert {case.bar for case in bench.CASES} == {1.1, 0.7}
+    for case in bench.CASES:
+        parameter = [torch.ones(3, dtype=case.dtype, requires_grad=True)]
+        parameter[0].grad = torch.ones(3, dtype=case.dtype)
+        ours, theirs = case.ours(parameter), case.theirs(parameter)
+        assert (type(ours), type(theirs)) == (dlopt.SGD, torch.optim.SGD)
+        assert ours.defaults["fused"] is theirs.defaults["fused"] is True
+
+
+def test_a_program_that_fails_is_not_taken_for_a_time():
+    with pytest.raises(subprocess.CalledProcessError):
+        in_fresh_interpreter("raise SystemExit(3)")
+
+
+def test_memory_of_a_greedy_step_is_seen():
+    ours = bench._MEMORY.format(threads=1)
+    greedy = ours.replace("dlopt.SGD(", "torch.optim.SGD(").replace("fused=True", "weight_decay=0.1, foreach=True")
+    assert greedy != ours
+    assert in_fresh_interpreter(greedy) > 0.9
+
+
+def test_rows_of_fresh_interpreters(monkeypatch):
+    answers = iter([100.0, 90.0, 160.0, 0.002])
+    monkeypatch.setattr(bench, "in_fresh_interpreter", lambda program, times: next(answers))
+    first, imported, memory = fresh_processes()
+    assert (first.ours_ms, first.theirs_ms, first.ok) == (100, 90, True)
+    assert (imported.ours_ms, imported.ok) == (160, False)
+    assert (memory.ratio, memory.bar, memory.ok) == (0.002, 0.01, True)
+
+
+@pytest.mark.parametrize(("bar", "status"), [(1000.0, 0), (1e-9, 1)])
+def test_main_prints_a_table_writes_a_record_and_tells_a_missed_bar(monkeypatch, tmp_path, capsys, bar, status):
+    monkeypatch.setattr(bench, "CASES", [Case("toy", SGD, SGD, [(10,)], bar=bar)])
+    monkeypatch.setattr(bench, "fresh_processes", lambda: [Row("memory", None, None, None, 0.01, None)])
+    file = tmp_path / "deep" / "bench.json"
+    assert main(["--rounds", "1", "--threads", "1", "--output", str(file)]) == status
+    record = json.loads(file.read_text())
+    assert record["machine"]["threads"] == 1
+    assert record["machine"]["torch"] == torch.__version__
+    assert [row["what"] for row in record["rows"]] == ["toy", "memory"]
+    printed = capsys.readouterr().out
+    assert ("NO" in printed) == bool(status)
+    assert "not measured" in printed
+
+
+def test_table_lines_up():
+    lines = table(
+        [Row("a", 1.0, 2.0, 0.5, 1.1, True), Row("a longer name", 1000.0, None, None, 300, False)]
+    ).splitlines()
+    assert lines == [
+        "what             ours ms  theirs ms   ratio     bar  ok",
+        "a                  1.000      2.000   0.500     1.1  yes",
+        "a longer name   1000.000                        300  NO",
+    ]

@@ -1,0 +1,282 @@
+import functools
+import json
+import math
+import os
+import subprocess
+import sys
+
+import joblib
+import pandas as pd
+import pytest
+import torch
+
+import dlopt
+from dlopt.lab import experiment
+from dlopt.lab.experiment import run, steps_to, tune
+from dlopt.lab.settings import grid
+from dlopt.lab.tasks import digits_mlp, least_squares
+from dlopt.lab.training import train
+
+QUICK = dict(steps=12, every=4, progress=False)
+METHODS = {"gd": torch.optim.SGD, "momentum": functools.partial(torch.optim.SGD, momentum=0.9)}
+SETTINGS = grid(lr=[0.01, 0.1])
+
+
+def same(a, b):
+    pd.testing.assert_frame_equal(a.drop(columns="seconds"), b.drop(columns="seconds"), check_exact=True)
+
+
+def count_runs(monkeypatch):
+    done = []
+
+    def counted(job):
+        done.append(job)
+        return train(job)
+
+    monkeypatch.setattr(experiment, "train", counted)
+    return done
+
+
+def test_table_is_tidy_and_complete():
+    table = run(least_squares(), METHODS, settings=SETTINGS, seeds=[3, 1], **QUICK)
+    assert list(table.columns) == ["task", "method", "trial", "lr", "seed", "step", "train_loss", "val_loss",
+                                   "gradients", "seconds", "diverged"]  # fmt: skip
+    assert len(table) == 2 * 2 * 2 * 4
+    assert table["step"].dtype == "int64"
+    assert table["diverged"].dtype == bool
+    assert not table.isna().any().any()
+    order = table[["method", "trial", "lr", "seed"]].drop_duplicates().values.tolist()
+    assert order[:3] == [["gd", 0, 0.01, 3], ["gd", 0, 0.01, 1], ["gd", 1, 0.1, 3]]
+
+
+def test_seeds_are_paired_over_methods():
+    table = run(digits_mlp(), METHODS, settings=[{"lr": 0.1}], seeds=[0, 1], **QUICK)
+    start = table[table["step"] == 0].pivot(index="seed", columns="method", values=["train_loss", "val_loss"])
+    for metric in ("train_loss", "val_loss"):
+        assert (start[metric, "gd"] == start[metric, "momentum"]).all()
+        assert start[metric, "gd"].nunique() == 2
+    end = table[table["step"] == 12].pivot(index="seed", columns="method", values="val_loss")
+    assert (end["gd"] != end["momentum"]).all()
+
+
+def test_our_optimizer_equals_torchs_through_run():
+    methods = {"ours": functools.partial(dlopt.SGD, momentum=0.9), "torch": METHODS["momentum"]}
+    table = run(digits_mlp(), methods, settings=[{"lr": 0.05}], seeds=[0], **QUICK)
+    losses = table.pivot(index="step", columns="method", values="val_loss")
+    assert losses["ours"].to_numpy() == pytest.approx(losses["torch"].to_numpy(), rel=1e-5)
+
+
+def test_cached_runs_are_not_done_again_and_are_the_same(monkeypatch):
+    done = count_runs(monkeypatch)
+    first = run(least_squares(), METHODS, settings=SETTINGS, seeds=[0], **QUICK)
+    assert len(done) == 4
+    second = run(least_squares(), METHODS, settings=SETTINGS, seeds=[0], **QUICK)
+    assert len(done) == 4
+    pd.testing.assert_frame_equal(first, second, check_exact=True)  # seconds too
+    uncached = run(least_squares(), METHODS, settings=SETTINGS, seeds=[0], cache=False, **QUICK)
+    assert len(done) == 8
+    same(first, uncached)
+    run(least_squares(), METHODS, settings=SETTINGS, seeds=[0, 1], **QUICK)
+    assert len(done) == 12  # seed 1 only
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"methods": {"gd": lambda params, lr: torch.optim.SGD(params, lr=lr, momentum=0.5)}},
+        {"task": least_squares(part="test")},
+        {"settings": [{"lr": 0.2}]},
+        {"steps": 13},
+        {"every": 3},
+        {"batch_size": 8},
+        {"schedule": lambda step: 0.5},
+        {"target": ("val_loss", 0.0)},
+    ],
+)
+def test_what_matters_is_in_the_key(monkeypatch, change):
+    done = count_runs(monkeypatch)
+    base = dict(task=least_squares(), methods={"gd": lambda params, lr: torch.optim.SGD(params, lr=lr)},
+                settings=[{"lr": 0.1}], seeds=[0], **QUICK)  # fmt: skip
+    run(**base)
+    run(**base)
+    assert len(done) == 1
+    run(**(base | change))
+    assert len(done) == 2
+
+
+def test_the_code_of_the_package_is_in_the_key(monkeypatch):
+    done = count_runs(monkeypatch)
+    base = dict(task=least_squares(), methods={"gd": torch.optim.SGD}, settings=[{"lr": 0.1}], seeds=[0], **QUICK)
+    run(**base)
+    monkeypatch.setattr(experiment, "environment", lambda: {"dlopt": "another version"})
+    run(**base)
+    assert len(done) == 2
+
+
+def test_an_interrupted_experiment_resumes(monkeypatch):
+    done = []
+
+    def interrupted(job):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(job)
+        return train(job)
+
+    monkeypatch.setattr(experiment, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(least_squares(), METHODS, settings=SETTINGS, seeds=[0, 1], **QUICK)
+    assert len(done) == 3
+    done = count_runs(monkeypatch)
+    table = run(least_squares(), METHODS, settings=SETTINGS, seeds=[0, 1], **QUICK)
+    assert len(done) == 5
+    assert len(table) == 8 * 4
+
+
+def test_workers_agree_with_this_process_and_take_lambdas():
+    methods = {"gd": lambda params, lr: torch.optim.SGD(params, lr=lr), "adam": torch.optim.Adam}
+    arguments = dict(task=digits_mlp(), methods=methods, settings=[{"lr": 0.01}], seeds=[0, 1], cache=False, **QUICK)
+    alone = run(**arguments)
+    with joblib.parallel_config(backend="loky", n_jobs=2):
+        same(alone, run(**arguments))
+    with joblib.parallel_config(backend="threading"):
+        same(alone, run(**arguments, n_jobs=2))
+
+
+def test_threads_are_given_back():
+    torch.set_num_threads(2)
+    run(least_squares(), METHODS, settings=[{"lr": 0.1}], seeds=[0], **QUICK)
+    assert torch.get_num_threads() == 2
+
+
+def test_the_bar_counts_runs_and_can_be_switched_off(capsys):
+    arguments = dict(task=least_squares(), methods=METHODS, settings=[{"lr": 0.1}], seeds=[0], steps=4)
+    run(**arguments, cache=False, progress=False)
+    assert capsys.readouterr().err == ""
+    run(**arguments)
+    assert "0/2" in capsys.readouterr().err
+    run(**arguments)  # all in the cache: nothing to show
+    assert capsys.readouterr().err == ""
+
+
+def test_the_bars_own_switch_works(own_cache):
+    program = """
+import torch
+from dlopt.lab import run, TASKS
+run(TASKS["least_squares"](), {"gd": torch.optim.SGD}, settings=[{"lr": 0.1}], seeds=[0], steps=2)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TQDM_DISABLE": "1"},
+    )
+    assert done.stderr == ""
+    assert len(list(own_cache.rglob("*.npz"))) == 1
+
+
+def test_divergence_is_recorded_never_dropped():
+    table = run(digits_mlp(), {"gd": torch.optim.SGD}, settings=grid(lr=[0.1, 1e30]), seeds=[0, 1], **QUICK)
+    last = table[table["step"] == 12]
+    assert len(last) == 4
+    assert last.loc[last["lr"] == 1e30, "val_loss"].tolist() == [math.inf, math.inf]
+    assert last.loc[last["lr"] == 1e30, "diverged"].all()
+    missed = steps_to(table, "val_loss", 2.0)
+    assert missed.loc[missed["lr"] == 1e30, "steps"].tolist() == [math.inf, math.inf]
+    assert missed.loc[missed["lr"] == 0.1, "steps"].max() <= 12
+
+
+def test_steps_to_takes_the_first_record_in_either_direction():
+    table = pd.DataFrame(dict(task="t", method="m", trial=[0] * 4 + [1] * 4, lr=[0.1] * 4 + [0.2] * 4, seed=0,
+                              step=[0, 1, 2, 3] * 2, val_loss=[3.0, 1.0, 2.0, 0.5, 3.0, 3.0, 3.0, math.inf],
+                              val_accuracy=[0.1, 0.5, 0.9, 0.8, 0.1, 0.1, 0.1, 0.0]))  # fmt: skip
+    assert steps_to(table, "val_loss", 1.0)["steps"].tolist() == [1, math.inf]
+    assert steps_to(table, "val_accuracy", 0.8)["steps"].tolist() == [2, math.inf]
+    assert list(steps_to(table, "val_loss", 1.0).columns) == ["task", "method", "trial", "lr", "seed", "steps"]
+    with pytest.raises(ValueError, match="no metric 'loss' among"):
+        steps_to(table, "loss", 1.0)
+
+
+def test_different_keywords_for_different_methods():
+    settings = {"gd": [{"lr": 0.1}], "adam": [{"lr": 0.01, "betas": (0.5, 0.9)}]}
+    table = run(
+        least_squares(), {"gd": torch.optim.SGD, "adam": torch.optim.Adam}, settings=settings, seeds=[0], **QUICK
+    )
+    assert table.loc[table["method"] == "adam", "betas"].iloc[0] == (0.5, 0.9)
+    assert table.loc[table["method"] == "gd", "betas"].isna().all()
+    assert len(steps_to(table, "val_loss", 0.1)) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"methods": {}}, "no methods"),
+        ({"seeds": []}, "seeds must be distinct"),
+        ({"seeds": [1, 1]}, "seeds must be distinct"),
+        ({"seeds": [-1]}, "seeds must be distinct"),
+        ({"settings": {"gd": SETTINGS, "momentum": SETTINGS[:1]}}, "same number of settings.*'gd': 2, 'momentum': 1"),
+        ({"settings": {"gd": SETTINGS}}, "settings are for"),
+        ({"settings": [{"lr": 0.1, "seed": 3}]}, "settings may not be called seed"),
+        ({"steps": 0}, "at least 1"),
+        ({"every": 0}, "at least 1"),
+        ({"batch_size": 0}, "at least 1"),
+        ({"target": ("loss", 1.0)}, "no metric 'loss'; it has val_loss"),
+    ],
+)
+def test_bad_arguments_are_refused(change, message):
+    arguments = dict(task=least_squares(), methods=METHODS, settings=SETTINGS, seeds=[0], **QUICK)
+    with pytest.raises(ValueError, match=message):
+        run(**(arguments | change))
+
+
+def test_tune_chooses_on_some_seeds_and_reports_on_others(capsys):
+    found = tune(least_squares(), METHODS, grid(lr=[1e-4, 0.05, 50.0]), tuning_seeds=[0, 1], seeds=[2, 3, 4], **QUICK)
+    assert found.best == {"gd": {"lr": 0.05}, "momentum": {"lr": 0.05}}
+    assert found.edges == {"gd": {}, "momentum": {}}
+    assert set(found.trials["seed"]) == {0, 1}
+    assert set(found.results["seed"]) == {2, 3, 4}
+    assert set(found.results["lr"]) == {0.05}
+    assert not found.results["at_edge"].any()
+    assert "extend" not in capsys.readouterr().out
+
+
+def test_tune_warns_at_the_edge(capsys):
+    settings = {"gd": grid(lr=[1e-4, 0.05, 50.0]), "momentum": grid(lr=[1e-5, 1e-4, 1e-3])}
+    found = tune(least_squares(), METHODS, settings, tuning_seeds=[0], seeds=[1], **QUICK)
+    assert found.edges == {"gd": {}, "momentum": {"lr": "largest"}}
+    flagged = found.results.groupby("method")["at_edge"].first()
+    assert (flagged["gd"], flagged["momentum"]) == (False, True)
+    assert capsys.readouterr().out.splitlines() == [
+        "momentum: the best lr = 0.001 is the largest tried; extend the range"
+    ]
+
+
+def test_tune_by_accuracy_and_by_steps_to_a_target():
+    settings = grid(lr=[1e-4, 0.1, 1e5])
+    best = functools.partial(
+        tune, digits_mlp(), {"gd": torch.optim.SGD}, settings, tuning_seeds=[0], seeds=[1], **QUICK
+    )
+    assert best(metric="val_accuracy").best["gd"]["lr"] == 0.1
+    assert best(target=("val_loss", 2.0)).best["gd"]["lr"] == 0.1
+
+
+def test_tune_refuses_overlapping_seeds_and_unknown_metrics():
+    with pytest.raises(ValueError, match=r"seeds \[1\] are used for tuning and for results"):
+        tune(least_squares(), METHODS, SETTINGS, tuning_seeds=[0, 1], seeds=[1, 2], **QUICK)
+    with pytest.raises(ValueError, match="no metric 'loss'"):
+        tune(least_squares(), METHODS, SETTINGS, tuning_seeds=[0], seeds=[1], metric="loss", **QUICK)
+
+
+def test_another_process_reads_what_this_one_stored(own_cache):
+    program = """
+import json, torch
+from dlopt.lab import run, TASKS
+table = run(TASKS["least_squares"](), {"gd": lambda params, lr: torch.optim.SGD(params, lr=lr)},
+            settings=[{"lr": 0.1}], seeds=[0], steps=8, progress=False)
+print(json.dumps([table["val_loss"].tolist(), table["seconds"].tolist()]))
+"""
+    methods = {"gd": lambda params, lr: torch.optim.SGD(params, lr=lr)}
+    here = run(least_squares(), methods, settings=[{"lr": 0.1}], seeds=[0], steps=8, progress=False)
+    there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert json.loads(there) == [here["val_loss"].tolist(), here["seconds"].tolist()]
+    assert len(list(own_cache.rglob("*.npz"))) == 1
