@@ -15,7 +15,7 @@ from torch import Tensor
 from dlopt.engine.program import Program
 
 _PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
-_dtype, _device, _layout, _shape, _is_cpu = map(attrgetter, ("dtype", "device", "layout", "shape", "is_cpu"))
+_dtype, _device, _layout, _shape = map(attrgetter, ("dtype", "device", "layout", "shape"))
 _REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
@@ -71,9 +71,6 @@ class Batch:
         """The tensors of a row that a step changes: all but the gradient."""
         return row[1:]
 
-    def all_written(self) -> Iterable[Tensor]:
-        return chain.from_iterable(self.streams[1:])
-
     def replace_state(self, row: int, values: Iterable[Tensor]) -> None:
         """Keep new state tensors, with their graph, in the place of the old ones."""
         for key, value in zip(self.keys, values, strict=True):
@@ -94,13 +91,15 @@ def computing(dtype: torch.dtype) -> torch.dtype:
 class Known:
     """Parameters and states that were found uniform, so that an unchanged tensor need not be looked at twice.
 
-    A tensor object at its old address still has its dtype and device; its size and order may change.
+    A tensor object at its old address still has its dtype and device; a parameter's size and order may change.
     """
 
     def __init__(self, streams: list[list[Tensor]]) -> None:
         self.streams, self.pointers = streams, [list(map(Tensor.data_ptr, stream)) for stream in streams]
+        self.tensors = list(chain.from_iterable(streams))
         self.table = array("q", chain.from_iterable(self.pointers))
         self.sizes = tuple(map(Tensor.numel, streams[0]))
+        self.single = 1 in self.sizes
         self.distinct = len(set(self.pointers[0]) - {0}) == sum(size > 0 for size in self.sizes)
 
     def holds(self, streams: list[list[Tensor]]) -> bool:
@@ -110,31 +109,39 @@ class Known:
         for stream, mine, pointers in zip(streams, self.streams, self.pointers, strict=True):
             if not all(map(is_, stream, mine)) or list(map(Tensor.data_ptr, stream)) != pointers:
                 return False
-            if tuple(map(Tensor.numel, stream)) != self.sizes:
-                return False
-        return all(map(Tensor.is_contiguous, streams[0]))
+        return tuple(map(Tensor.numel, streams[0])) == self.sizes and all(map(Tensor.is_contiguous, streams[0]))
 
 
 def uniform(streams: list[list[Tensor]], known: Known | None) -> Known | None:
-    """The parameters and states if all streams are one batch as they are: plain, real, contiguous, alike."""
+    """The parameters and states if all streams are one batch as they are: plain, real, contiguous, alike.
+
+    torch itself sees to it that a gradient has its parameter's device and shape when it is assigned.
+    """
     grads, *rest = streams
     if known is None or not known.holds(rest):
         shapes = [list(map(_shape, stream)) for stream in streams]
-        if any(s != shapes[0] for s in shapes) or not all(map(_alike, rest)):
+        if any(s != shapes[0] for s in shapes) or not all(map(_alike, streams)):
+            return None
+        if len({stream[0].device for stream in streams}) != 1:
             return None
         known = Known(rest)
-    if not _alike(grads) or any(map(Tensor.is_neg, grads)) or tuple(map(Tensor.numel, grads)) != known.sizes:
+    dtypes = set(map(_dtype, grads))
+    if len(dtypes) != 1 or not dtypes <= _REAL or not set(map(type, grads)) <= _PLAIN:
         return None
-    return known if len({stream[0].device for stream in streams}) == 1 else None
+    if not all(map(Tensor.is_contiguous, grads)) or tuple(map(Tensor.numel, grads)) != known.sizes:
+        return None
+    if known.single and any(map(Tensor.is_neg, grads)):  # a lazily negated view is contiguous only if it is one number
+        return None
+    return known
 
 
 def _alike(stream: list[Tensor]) -> bool:
     dtypes = set(map(_dtype, stream))
     if len(dtypes) != 1 or not dtypes <= _REAL or not set(map(type, stream)) <= _PLAIN:
         return False
-    if not all(map(_is_cpu, stream)) and len(set(map(_device, stream))) > 1:
+    if len(set(map(_device, stream))) > 1 or set(map(_layout, stream)) != {torch.strided}:
         return False
-    return set(map(_layout, stream)) == {torch.strided} and all(map(Tensor.is_contiguous, stream))
+    return all(map(Tensor.is_contiguous, stream))
 
 
 def aligned(row: list[Tensor]) -> bool:

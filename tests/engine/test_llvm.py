@@ -12,11 +12,11 @@ import torch
 import dlopt
 from dlopt.engine import faces, rule_of, xp
 from dlopt.engine.batch import Batch
-from dlopt.engine.faces import llvm
+from dlopt.engine.faces import llvm, threads
 from dlopt.engine.program import Program
 
 pytestmark = pytest.mark.skipif(llvm.missing() is not None, reason="needs llvmlite")
-BIG = 5 * llvm.CHUNK + 17
+BIG = 5 * threads.SMALLEST + 17
 
 
 def every_function(g, p, *, lr, flag):
@@ -87,8 +87,8 @@ def test_any_number_of_threads_gives_the_same_bits():
     before = torch.get_num_threads()
     try:
         results = []
-        for threads in (1, 2, 3, 7, 1):
-            torch.set_num_threads(threads)
+        for count in (1, 2, 3, 7, 1):
+            torch.set_num_threads(count)
             results.append(train(3))
     finally:
         torch.set_num_threads(before)
@@ -102,10 +102,10 @@ def test_several_python_threads_step_their_own_optimizers():
     def work(seed):
         together[seed] = train(8, seed)
 
-    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
-    for t in threads:
+    workers = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for t in workers:
         t.start()
-    for t in threads:
+    for t in workers:
         t.join()
     assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
 

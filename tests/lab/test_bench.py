@@ -47,7 +47,8 @@ def test_turns_alternate_and_both_sides_take_as_many_steps():
     sides = (functools.partial(Logged, name=name) for name in "ab")
     compare(Case("x", *sides, [(2, 3), (4,)], bar=1), rounds=4, warmup=1)
     names = [name for name, _ in log]
-    assert names[-8:] in (list("baabbaab"), list("abbaabba"))
+    # warm-up in the order of making, one step to size a turn, then the turns: ours made first, theirs made first
+    assert "".join(names) == "abb" + "baab" + "bab" + "baab"
     assert all(shapes == [(2, 3), (4,)] for _, shapes in log)
     with pytest.raises(ValueError, match="rounds must be at least 1"):
         compare(Case("x", SGD, SGD, [(1,)], bar=1), rounds=0)
@@ -61,10 +62,12 @@ def test_both_sides_get_the_same_numbers_in_the_dtype_asked_for():
         return SGD(params)
 
     compare(Case("x", factory, factory, [(5,)], bar=1, dtype=torch.bfloat16), rounds=1)
-    (ours,), (theirs,) = seen
-    assert ours[:2] == theirs[:2] == (torch.bfloat16, torch.bfloat16)
-    assert torch.equal(ours[2], theirs[2])
-    assert torch.equal(ours[3], theirs[3])
+    (ours,), *others = seen
+    assert len(others) == 3
+    for (theirs,) in others:
+        assert ours[:2] == theirs[:2] == (torch.bfloat16, torch.bfloat16)
+        assert torch.equal(ours[2], theirs[2])
+        assert torch.equal(ours[3], theirs[3])
 
 
 def test_cases_are_those_of_the_plan():
@@ -72,7 +75,7 @@ def test_cases_are_those_of_the_plan():
     assert sizes["SGD, 10 M in one tensor"] == 10_000_000
     assert sizes["SGD, transformer of 27 M"] == pytest.approx(27e6, rel=0.02)
     assert sizes["SGD, 400 tensors of 64×64"] == 400 * 64 * 64
-    assert {case.bar for case in bench.CASES} == {1.1, 0.7}
+    assert {case.bar for case in bench.CASES} == {1.1, 0.7, None}
     for case in bench.CASES:
         parameter = [torch.ones(3, dtype=case.dtype, requires_grad=True)]
         parameter[0].grad = torch.ones(3, dtype=case.dtype)

@@ -20,7 +20,6 @@ from dlopt.engine.program import Program
 if TYPE_CHECKING:
     from dlopt.engine.batch import Batch
 
-CHUNK = 32_768  # elements a thread takes at a time
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _lock = threading.Lock()
 
@@ -61,8 +60,8 @@ def run(batch: Batch) -> None:
     memory = batch.memory()
     pointers = array("q", map(torch.Tensor.data_ptr, batch.streams[0]))
     pointers.extend(memory.table)
-    threads.launch(function, pointers, memory.sizes, slots, CHUNK)
-    torch.autograd.graph.increment_version(batch.all_written())
+    threads.launch(function, pointers, memory.sizes, slots)
+    torch.autograd.graph.increment_version(memory.tensors)
 
 
 @functools.cache

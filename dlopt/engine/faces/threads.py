@@ -2,8 +2,8 @@
 
 Every thread calls ``worker(header)``. The header is seven 64-bit words: the next chunk to take, the
 number of chunks, the address of the chunk table (row, first element, count), the address of the
-pointer table, the number of tensors, and the address of the scalar slots. A thread takes chunks by
-an atomic counter until none is left. Pointers stand stream by stream: ``pointers[stream * n + row]``.
+pointer table, the number of tensors, the address of the scalar slots, and how many chunks a thread takes at
+a time, by an atomic counter, until none is left. Pointers stand stream by stream: ``pointers[stream * n + row]``.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 import torch
 
+SMALLEST, LARGEST = 32_768, 262_144  # elements a thread takes at a time; fewer than SMALLEST are not shared out
 _WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _log = logging.getLogger("dlopt")
 _forked = False
@@ -34,27 +35,27 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 @functools.lru_cache(maxsize=64)
-def _chunks(sizes: tuple[int, ...], chunk: int) -> array:
+def _chunks(sizes: tuple[int, ...], threads: int) -> tuple[array, int]:
+    """The chunk table, and how many threads are worth waking for it."""
+    total = sum(sizes)
+    chunk = min(max(total // (8 * threads), SMALLEST), LARGEST)
     table = array("q")
     for row, size in enumerate(sizes):
         for start in range(0, size, chunk):
             table.extend((row, start, min(chunk, size - start)))
-    return table
+    return table, 1 if total < SMALLEST else min(threads, len(table) // 3)
 
 
-def launch(address: int, pointers: array[int], sizes: tuple[int, ...], slots: list[float], chunk: int) -> None:
+def launch(address: int, pointers: array[int], sizes: tuple[int, ...], slots: list[float]) -> None:
     """Run the worker at `address` over every tensor; returns when all is written."""
-    table = _chunks(sizes, chunk)
-    count = len(table) // 3
-    if not count:
+    table, workers = _chunks(sizes, 1 if _forked else torch.get_num_threads())
+    if not table:
         return
     values = array("d", slots or [0.0])
-    header = array(
-        "q",
-        (0, count, table.buffer_info()[0], pointers.buffer_info()[0], len(sizes), values.buffer_info()[0]),
-    )
+    addresses = table.buffer_info()[0], pointers.buffer_info()[0], len(sizes), values.buffer_info()[0]
+    share = max(1, len(table) // (48 * workers))
+    header = array("q", (0, len(table) // 3, *addresses, share))
     start = header.buffer_info()[0]
-    workers = 1 if _forked or sum(sizes) < chunk else min(torch.get_num_threads(), count)
     if workers == 1:
         _callable(address)(start)
     else:
@@ -111,26 +112,34 @@ def worker(module: Any, name: str, chunk: Any, widths: list[int], slots: int) ->
 
     i64, pointer = ir.IntType(64), ir.PointerType()
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer]), name)
-    entry, take, work, end = (function.append_basic_block(label) for label in ("entry", "take", "work", "end"))
+    entry, take, some, work, end = map(function.append_basic_block, ("entry", "take", "some", "work", "end"))
     b = ir.IRBuilder(entry)
 
     def word(base: Any, index: Any) -> Any:
         return b.load(b.gep(base, [index], source_etype=i64), typ=i64)
 
     header = function.args[0]
-    count, chunks, pointers, rows, values = (word(header, i64(k)) for k in range(1, 6))
+    count, chunks, pointers, rows, values, share = (word(header, i64(k)) for k in range(1, 7))
     chunks, pointers, values = (b.inttoptr(x, pointer) for x in (chunks, pointers, values))
     b.branch(take)
     b.position_at_end(take)
-    index = b.atomic_rmw("add", header, i64(1), "monotonic")
-    b.cbranch(b.icmp_signed("<", index, count), work, end)
+    first = b.atomic_rmw("add", header, share, "monotonic")
+    b.cbranch(b.icmp_signed("<", first, count), some, end)
+    b.position_at_end(some)
+    beyond = b.add(first, share)
+    last = b.select(b.icmp_signed("<", beyond, count), beyond, count)
+    b.branch(work)
     b.position_at_end(work)
+    index = b.phi(i64)
+    index.add_incoming(first, some)
     row, start, size = (word(chunks, b.add(b.mul(index, i64(3)), i64(k))) for k in range(3))
     arguments = []
     for stream, width in enumerate(widths):
         base = word(pointers, b.add(b.mul(rows, i64(stream)), row))
         arguments.append(b.inttoptr(b.add(base, b.mul(start, i64(width))), pointer))
     b.call(chunk, [*arguments, size, values])
-    b.branch(take)
+    following = b.add(index, i64(1))
+    index.add_incoming(following, work)
+    b.cbranch(b.icmp_signed("<", following, last), work, take)
     b.position_at_end(end)
     b.ret_void()
