@@ -14,21 +14,21 @@ SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True)
 
 
 class Slow(torch.optim.SGD):
-    """Torch's, five milliseconds later."""
+    """Torch's, twenty milliseconds later."""
 
     def step(self, closure=None):
-        time.sleep(0.005)
+        time.sleep(0.02)
         return super().step(closure)
 
 
 def test_a_slower_side_is_found_whichever_it_is():
     slow = functools.partial(Slow, lr=0.1)
     ours = compare(Case("slow", slow, SGD, [(100,)], bar=1.1), rounds=3)
-    assert ours.ratio > 5
+    assert ours.ratio > 2
     assert ours.ok is False
-    assert ours.ours_ms == pytest.approx(5.2, abs=2)
+    assert ours.ours_ms > 20
     theirs = compare(Case("fast", SGD, slow, [(100,)], bar=1.1), rounds=3)
-    assert theirs.ratio < 0.2
+    assert theirs.ratio < 0.5
     assert theirs.ok is True
 
 
