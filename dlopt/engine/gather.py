@@ -181,9 +181,11 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
 
 def _attach(optimizer: RuleOptimizer, step: Step, params: list[Tensor], entries: list[dict[str, Any]]) -> Any:
     def commit() -> None:
-        for p, entry in zip(params, entries, strict=True):
-            if entry:
-                optimizer.state[p] = entry
+        for i, p in enumerate(params):
+            if entries[i]:  # a parameter without state gets no entry, as with torch
+                live = optimizer.state[p]
+                live.update(entries[i])
+                entries[i] = live
         step.commit(entries)
 
     return commit

@@ -130,6 +130,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self.known.clear()
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)

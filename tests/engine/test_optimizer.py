@@ -2,7 +2,9 @@
 
 import copy
 import functools
+import gc
 import inspect
+import weakref
 
 import pytest
 import torch
@@ -163,6 +165,28 @@ def test_state_replaced_between_steps():
             opt.step()
             opt.state[x]["momentum_buffer"] = torch.ones_like(x)
     torch.testing.assert_close(p, q, rtol=1e-14, atol=0)
+
+
+def test_state_dicts_in_the_readers_hands_stay_the_live_ones():
+    p = torch.randn(3, 4).t().requires_grad_()  # not contiguous: looked at one by one
+    opt = dlopt.SGD([p], lr=0.1, momentum=0.9)
+    p.grad = torch.ones_like(p)
+    opt.step()
+    entry = opt.state[p]
+    opt.step()
+    assert opt.state[p] is entry
+
+
+def test_loading_lets_go_of_the_old_state():
+    p = torch.ones(4, requires_grad=True)
+    opt = dlopt.SGD([p], lr=0.1, momentum=0.9)
+    p.grad = torch.ones_like(p)
+    for _ in range(2):
+        opt.step()
+    old = weakref.ref(opt.state[p]["momentum_buffer"])
+    opt.load_state_dict(opt.state_dict())
+    gc.collect()
+    assert old() is None
 
 
 def test_parameters_that_share_memory_are_stepped_one_after_another():
