@@ -273,10 +273,11 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Time everything, print the table, write the record; returns 1 if a bar was missed, else 0."""
+    """Time everything, print the table, write the record; returns 1 if ``--strict`` and a bar was missed, else 0."""
     parser = argparse.ArgumentParser(prog="python -m dlopt.lab.bench", description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each side")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a bar was missed")
     parser.add_argument("--output", type=Path, default=Path("_build/bench.json"), help="the record")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -287,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     record = {"machine": about, "rows": [asdict(row) for row in rows]}
     options.output.write_text(json.dumps(record, indent=1) + "\n")
-    return int(any(row.ok is False for row in rows))
+    return int(options.strict and any(row.ok is False for row in rows))
 
 
 if __name__ == "__main__":

@@ -110,7 +110,9 @@ def test_main_prints_a_table_writes_a_record_and_tells_a_missed_bar(monkeypatch,
     monkeypatch.setattr(bench, "CASES", [Case("toy", SGD, SGD, [(10,)], bar=bar)])
     monkeypatch.setattr(bench, "fresh_processes", lambda: [Row("memory", None, None, None, 0.01, None)])
     file = tmp_path / "deep" / "bench.json"
-    assert main(["--rounds", "1", "--threads", "1", "--output", str(file)]) == status
+    options = ["--rounds", "1", "--threads", "1", "--output", str(file)]
+    assert main([*options, "--strict"]) == status
+    assert main(options) == 0
     record = json.loads(file.read_text())
     assert record["machine"]["threads"] == 1
     assert record["machine"]["torch"] == torch.__version__

@@ -58,7 +58,7 @@ def run(batch: Batch) -> None:
     function, lowered = kernel(batch.program, batch.dtypes, batch.compute)
     slots = [float(value) for value in lowered.host(**batch.scalars)]
     memory = batch.memory()
-    pointers = array("q", map(torch.Tensor.data_ptr, batch.streams[0]))
+    pointers = array("q", list(map(torch.Tensor.data_ptr, batch.streams[0])))
     pointers.extend(memory.table)
     threads.launch(function, pointers, memory.sizes, slots)
     torch.autograd.graph.increment_version(memory.tensors)
