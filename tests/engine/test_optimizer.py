@@ -156,6 +156,50 @@ def test_tensors_moved_and_gradients_replaced_between_steps(face):
         torch.testing.assert_close(p, q, rtol=1e-13, atol=1e-15)
 
 
+@pytest.mark.parametrize(
+    "move",
+    [lambda t: t.t(), lambda t: t[:2], lambda t: t.clone(), lambda t: t.double(), lambda t: t.view(36).view(6, 6)],
+    ids=["transposed in place", "a prefix of itself", "moved", "widened", "a view of itself"],
+)
+def test_a_parameter_changed_behind_the_engines_back(move):
+    """Same object, perhaps the same address: what the last step knew of it no longer holds."""
+    start = torch.arange(36.0).reshape(6, 6)
+    p, q = start.clone().requires_grad_(), start.clone().requires_grad_()
+    ours, theirs = dlopt.SGD([p], lr=0.1), torch.optim.SGD([q], lr=0.1)
+    for _ in range(2):
+        p.grad, q.grad = torch.ones(6, 6), torch.ones(6, 6)
+        ours.step()
+        theirs.step()
+    memory = p.data
+    for x in (p, q):
+        x.grad = None
+        x.data = move(x.data)
+        x.grad = torch.arange(x.numel(), dtype=x.dtype).reshape(x.shape)
+    untouched = memory.clone()
+    ours.step()
+    theirs.step()
+    torch.testing.assert_close(p, q, rtol=1e-6, atol=0)
+    if p.numel() < 36:
+        assert torch.equal(memory[2:], untouched[2:])
+
+
+def test_gradients_of_every_kind_after_a_plain_one():
+    """The quick way is left as soon as one gradient is not like the last."""
+    p, q = (
+        torch.ones(1, dtype=torch.float64, requires_grad=True),
+        torch.ones(1, dtype=torch.float64, requires_grad=True),
+    )
+    ours, theirs = dlopt.SGD([p], lr=0.1, momentum=0.5), torch.optim.SGD([q], lr=0.1, momentum=0.5)
+    plain = torch.full((1,), 2.0, dtype=torch.float64)
+    negated = torch.tensor([1 + 2j], dtype=torch.complex128).conj().imag
+    assert negated.is_neg() and negated.is_contiguous()
+    for grad in (plain, plain, negated, plain, nn.Parameter(plain.clone())):
+        p.grad, q.grad = grad.detach() if grad.requires_grad else grad, grad.detach().clone().resolve_neg()
+        ours.step()
+        theirs.step()
+        assert p.item() == pytest.approx(q.item(), rel=1e-14)
+
+
 def test_state_replaced_between_steps():
     p, q = twins(5)
     ours, theirs = dlopt.SGD([p], lr=0.1, momentum=0.9), torch.optim.SGD([q], lr=0.1, momentum=0.9)
@@ -194,6 +238,8 @@ def test_parameters_that_share_memory_are_stepped_one_after_another():
     ps = [memory.view(-1).requires_grad_(), memory.view(100, 1000).requires_grad_()]
     for p in ps:
         p.grad = torch.ones_like(p)
+    with pytest.raises(RuntimeError, match="two parameters share one place in memory"):
+        dlopt.SGD(ps, lr=1.0, fused=True).step()
     dlopt.SGD(ps, lr=1.0).step()
     assert (memory == -2).all()
 
