@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlopt.engine.lowering import lower_program
 from dlopt.engine.program import Program
 
 _PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
-_dtype, _device, _layout, _shape = map(attrgetter, ("dtype", "device", "layout", "shape"))
+_dtype, _device, _layout, _shape, _nbytes = map(attrgetter, ("dtype", "device", "layout", "shape", "nbytes"))
 _REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
@@ -25,7 +26,8 @@ class Batch:
 
     ``dense`` says that every row is plain memory: the same elements in the same order in each stream.
     ``entries`` are the parameters' state dicts and ``keys`` the state keys of the streams after the second.
-    ``scatter`` says, for rows gathered for a sparse gradient, where they go back: an index and the tensors.
+    ``scatter`` says, for rows gathered for a sparse gradient, where they go back: an index and the tensors. The
+    index is None for tensors that are lazily conjugated or negated, and were resolved as a whole.
     """
 
     program: Program
@@ -37,6 +39,12 @@ class Batch:
     keys: tuple[str, ...] = ()
     scatter: list[tuple[Any, ...]] = field(default_factory=list)
     known: Known | None = None
+    slots: tuple[float, ...] = ()
+
+    def prepare(self) -> None:
+        """Compute the host's scalars: what can fail there fails before anything is written."""
+        if not self.differentiable:
+            self.slots = lower_program(self.program).host(**self.scalars)
 
     @property
     def device(self) -> torch.device:
@@ -77,10 +85,14 @@ class Batch:
             self.entries[row][key] = value
 
     def finish(self) -> None:
-        """Write rows that were gathered for a sparse gradient back into the tensors they came from."""
+        """Write what was gathered or resolved back into the tensors it came from."""
         for row, (index, *tensors) in zip(self.rows(), self.scatter, strict=False):
             for rows, tensor in zip(self.written(row), tensors, strict=True):
-                tensor.index_put_(index, torch.view_as_complex(rows) if tensor.is_complex() else rows)
+                value = torch.view_as_complex(rows) if tensor.is_complex() else rows
+                if index is None:
+                    tensor.copy_(value)
+                else:
+                    tensor.index_put_(index, value)
 
 
 def computing(dtype: torch.dtype) -> torch.dtype:
@@ -99,6 +111,7 @@ class Known:
         self.tensors = list(chain.from_iterable(streams))
         self.table = array("q", chain.from_iterable(self.pointers))
         self.sizes = tuple(map(Tensor.numel, streams[0]))
+        self.bytes = list(map(_nbytes, streams[0]))
         self.single = 1 in self.sizes
         self.distinct = len(set(self.pointers[0]) - {0}) == sum(size > 0 for size in self.sizes)
 
@@ -109,7 +122,7 @@ class Known:
         for stream, mine, pointers in zip(streams, self.streams, self.pointers, strict=True):
             if not all(map(is_, stream, mine)) or list(map(Tensor.data_ptr, stream)) != pointers:
                 return False
-        return tuple(map(Tensor.numel, streams[0])) == self.sizes and all(map(Tensor.is_contiguous, streams[0]))
+        return list(map(_nbytes, streams[0])) == self.bytes and all(map(Tensor.is_contiguous, streams[0]))
 
 
 def uniform(streams: list[list[Tensor]], known: Known | None) -> Known | None:
@@ -141,7 +154,7 @@ def _alike(stream: list[Tensor]) -> bool:
         return False
     if len(set(map(_device, stream))) > 1 or set(map(_layout, stream)) != {torch.strided}:
         return False
-    return all(map(Tensor.is_contiguous, stream))
+    return all(map(Tensor.is_contiguous, stream)) and not any(map(Tensor.is_neg, stream))
 
 
 def aligned(row: list[Tensor]) -> bool:

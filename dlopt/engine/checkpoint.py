@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dlopt.engine.gather import state_dtype
+from dlopt.engine.rule import rule_of
 from dlopt.engine.writing import WRITER_STATE
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def _groups(optimizer: RuleOptimizer, saved: list[dict[str, Any]]) -> list[dict[
             raise ValueError(f"loaded state dict lacks the hyperparameters {missing}")
         names = {"param_names": old["param_names"]} if "param_names" in old else {}
         hyper = deepcopy({name: value for name, value in new.items() if name != "params"})
-        groups.append({**optimizer.defaults, **names, **hyper, "params": old["params"]})
+        group = {**optimizer.defaults, **names, **hyper, "params": old["params"]}
+        # a schedule that ends at zero may have rounded to just below it
+        optimizer.check_group({**group, "lr": 0.0} if -1e-6 < group["lr"] < 0 else group)
+        groups.append(group)
     return groups
 
 
@@ -61,7 +65,8 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
     writer = {key for keys in WRITER_STATE.values() for key in keys.values()}
     given = {key: value for key, value in entry.items() if value is not None}
     surplus = sorted(set(given) - clock - rule - writer)
-    missing = sorted((clock | (rule if clock else set())) - set(given)) if given else []
+    always = set.intersection(*({optimizer.state_keys[s] for s in rule_of(r).elements[2:]} for r in optimizer.rules))
+    missing = sorted((clock | always) - set(given)) if given else []
     if surplus or missing:
         raise ValueError(f"loaded state of parameter {number} has surplus keys {surplus} and lacks {missing}")
     result = {}

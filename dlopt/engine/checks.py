@@ -31,7 +31,11 @@ def number(what: str, value: Any, *, low: float = -math.inf, below: float = math
         value = value.item()
     if not isinstance(value, Real):
         raise HyperparameterTypeError(f"Invalid {what}: {value!r} is a {type(value).__name__}, not a number")
-    if not (math.isfinite(value) and low <= float(value) < below):
+    try:
+        size = float(value)
+    except OverflowError:
+        size = math.inf
+    if not (math.isfinite(size) and low <= size < below):
         raise ValueError(f"Invalid {what}: {value}")
 
 

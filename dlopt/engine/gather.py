@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -87,9 +88,9 @@ def _at_once(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads
         clock = _shared_clock(optimizer, entries)
         step = _step(optimizer, group, clock)
         streams = [grads, params, *(list(map(itemgetter(key), entries)) for key in step.keys)]  # type: ignore[arg-type]
-    except (KeyError, TypeError, _Apart):
+        known = uniform(streams, optimizer.known.get(id(group)))
+    except (AttributeError, KeyError, TypeError, _Apart):  # not the usual case: looked at one by one
         return None
-    known = uniform(streams, optimizer.known.get(id(group)))
     if known is None:
         return None
     optimizer.known[id(group)] = known
@@ -142,8 +143,10 @@ def _value(name: str, value: Any) -> Any:
         if value.requires_grad and torch.is_grad_enabled():
             return value.squeeze()
         value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"Invalid {name}: {value}")
+    if isinstance(value, Real) and not isinstance(value, bool):
+        value = float(value)
+        if not math.isfinite(value):
+            raise ValueError(f"Invalid {name}: {value}")
     return value
 
 
@@ -153,7 +156,7 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
     found: dict[Any, list[tuple[Tensor, dict[str, Any], list[Tensor], tuple[Any, ...]]]] = {}
     for p, g in zip(params, grads, strict=True):
         _check(optimizer, p, g)
-        entry = dict(optimizer.state.get(p, {}))
+        entry = {key: value for key, value in optimizer.state.get(p, {}).items() if value is not None}
         clock = tuple(entry[key].item() if key in entry else initial for key, initial in optimizer.clock_keys().items())
         first = not all(key in entry for key in optimizer.state_keys.values())
         if (clock, first) not in steps:
@@ -230,8 +233,11 @@ def _row(
             g, p, state = g._values(), p[index], [s[index] for s in state]
         else:
             g = g.to_dense()
+    if not scatter and any(t.is_conj() or t.is_neg() for t in (p, *state)):
+        scatter = (None, p, *state)
+        p, *state = (t.resolve_conj().resolve_neg().clone() for t in (p, *state))
     if p.is_complex():
-        g, p, *state = (torch.view_as_real(t.resolve_conj()) for t in (g, p, *state))
+        g, p, *state = (torch.view_as_real(t.resolve_conj().resolve_neg()) for t in (g, p, *state))
     if type(p) in (Tensor, torch.nn.Parameter) and fills_memory(p) and (g.stride() != p.stride() or g.is_neg()):
         g = torch.empty_like(p, dtype=g.dtype, requires_grad=False).copy_(g)
     return [g, p, *state], scatter

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,7 @@ class Lowered:
     host: Callable[..., tuple[float, ...]]
 
 
+@functools.cache
 def lower_program(program: Program) -> Lowered:
     """Lower the composition of a program's parts into one graph.
 
@@ -142,6 +144,8 @@ def lower_program(program: Program) -> Lowered:
         GrammarError: where types do not fit, or the rule returns too few or too many values.
     """
     before, rule, writer = program.parts()
+    if rule.elements[:2] != ("g", "p"):
+        raise rule.fail(rule.body[-1], "a rule of an optimizer begins with g, the gradient, and p, the parameter")
     names = ["g", "p", *(f"state_{i}" for i in range(program.streams - 2))]
     inputs = tuple(map(element, names))
     scalars = {name: scalar(name) for name in program.scalars}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, TypedDict, Unpack
@@ -49,7 +50,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         scalars: a function ``(t, *scalar state, *, hyperparameters)`` in the grammar for what depends on the
             step only, evaluated in float64; the names it returns reach the rule. None if there is nothing.
         scalar_state: its own state, symbol to (state key, initial value).
-        counted: whether ``step`` is state. If not, t is 1 on a parameter's first step and 2 ever after.
+        counted: whether ``step`` is state. If not, t is 1 for a parameter whose state is still to be made, and 2
+            ever after; a class without state sees 2.
         decoupled: whether ``weight_decay`` reaches the rule, or is added to the gradient before it; a group's
             ``decoupled_weight_decay`` goes before this.
 
@@ -88,9 +90,23 @@ class RuleOptimizer(torch.optim.Optimizer):
             name = type(self).__name__
             raise TypeError(f"{name}.__init__() got an unexpected keyword argument '{min(unknown)}'")
         defaults = {**defaults, **ENGINE_DEFAULTS, **engine}
-        self.required = tuple(set(defaults) - set(ENGINE_DEFAULTS) - {"decoupled_weight_decay"})
-        self._check(defaults)
+        self.check_group(defaults)
+        for function in self.rules:
+            missing = set(rule_of(function).scalars) - set(self.hyper(defaults)) - self._computed()
+            if missing:
+                raise TypeError(f"{function.__name__} needs {sorted(missing)}: no hyperparameter, nor made by scalars")
         super().__init__(params, defaults)
+
+    @property
+    def required(self) -> set[str]:
+        """The hyperparameters that a saved group must have."""
+        return set(self.defaults) - set(ENGINE_DEFAULTS) - {"decoupled_weight_decay"}
+
+    def _computed(self) -> set[str]:
+        function = type(self).scalars
+        if function is None:
+            return set()
+        return {ast.unparse(node) for node in rule_of(function, also=frozenset({"**"})).returns}
 
     def check(self, group: dict[str, Any]) -> None:
         """Raise ValueError if a hyperparameter of `group` is wrong."""
@@ -118,9 +134,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group as torch does; hyperparameters and duplicate parameters are checked first."""
-        if isinstance(param_group, dict):
-            self._check({**self.defaults, **param_group})
-            params = param_group.get("params", [])
+        if isinstance(param_group, dict) and "params" in param_group:
+            self.check_group({**self.defaults, **param_group})
+            params = param_group["params"]
             if not isinstance(params, (Tensor, set)):
                 params = param_group["params"] = list(params)
                 ids = [id(p[1] if isinstance(p, tuple) else p) for p in params]
@@ -148,7 +164,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         for post_hook in self._optimizer_load_state_dict_post_hooks.values():
             post_hook(self)
 
-    def _check(self, group: dict[str, Any]) -> None:
+    def check_group(self, group: dict[str, Any]) -> None:
+        """Refuse a group with a hyperparameter or an engine option that is wrong."""
         self.check(group)
         if group["writing"] not in WRITER_STATE:
             raise ValueError(f"Invalid writing: {group['writing']!r}, not one of {sorted(WRITER_STATE)}")
@@ -177,6 +194,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         with torch.set_grad_enabled(self.defaults["differentiable"]):
             pending = [item for group in self.param_groups for item in gather(self, group)]
             chosen = [faces.choose(item.batch, item.group) for item in pending]
+            for item in pending:
+                item.batch.prepare()
             for item in pending:
                 item.commit()
             for face, item in zip(chosen, pending, strict=True):

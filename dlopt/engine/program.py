@@ -34,7 +34,7 @@ class Program:
 
     def parts(self) -> tuple[list[Rule], Rule, Rule]:
         """The transformations of the gradient, the rule, the writer."""
-        before = [rule_of(BEFORE[name]) for name in self.before]
+        before = [rule_of(BEFORE[name], also=frozenset({"reserved"})) for name in self.before]
         return before, self.rule, rule_of(writing.WRITERS[self.writer], also=frozenset({"stored"}))
 
     @functools.cache  # noqa: B019 - programs are few and live as long as the process

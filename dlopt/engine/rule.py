@@ -38,6 +38,7 @@ FUNCTIONS = {
 }
 """The functions of ``xp`` a rule may call, with their number of arguments."""
 
+RESERVED = {"xp", "l2"}
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 
@@ -121,16 +122,39 @@ def rule_of(function: Callable[..., Any], *, also: frozenset[str] = frozenset())
         raise fail(definition, f"a rule sees its arguments only, not {function.__code__.co_freevars}")
     elements = tuple(a.arg for a in arguments.posonlyargs + arguments.args)
     scalars = tuple(a.arg for a in arguments.kwonlyargs)
+    if RESERVED & {*elements, *scalars} and "reserved" not in also:
+        raise fail(definition, f"the engine keeps the names {sorted(RESERVED)} for itself")
     body = list(definition.body)
     if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
         body = body[1:]
     if not body or not isinstance(body[-1], ast.Return) or body[-1].value is None:
         raise fail(body[-1] if body else definition, "a rule ends with return")
 
+    if function in _open:
+        raise fail(definition, "rules may not call each other in a circle")
+    _open.append(function)
+    try:
+        return _checked(function, elements, scalars, body, also, source, fail)
+    finally:
+        _open.pop()
+
+
+_open: list[FunctionType] = []
+
+
+def _checked(
+    function: FunctionType,
+    elements: tuple[str, ...],
+    scalars: tuple[str, ...],
+    body: list[ast.stmt],
+    also: frozenset[str],
+    source: str,
+    fail: Callable[[ast.AST, str], GrammarError],
+) -> Rule:
     check = _Checker(function, {*elements, *scalars}, also, fail)
     for statement in body[:-1]:
         check.assignment(statement)
-    last = body[-1].value
+    last = body[-1].value  # type: ignore[attr-defined]
     for value in last.elts if isinstance(last, ast.Tuple) else [last]:
         check.expression(value)
     return Rule(function, elements, scalars, tuple(body), check.calls, source, fail)
@@ -159,6 +183,8 @@ class _Checker:
         for name in targets:
             if not isinstance(name, ast.Name):
                 raise self.fail(name, "only a plain name can be assigned to: a rule writes nothing in place")
+            if name.id == "xp" or isinstance(self.function.__globals__.get(name.id), FunctionType):
+                raise self.fail(name, f"'{name.id}' is the name of a namespace or a function: choose another")
         if isinstance(node.value, ast.Tuple):
             raise self.fail(node, "one value an assignment")
         if isinstance(target, ast.Tuple):
@@ -174,6 +200,8 @@ class _Checker:
             case ast.Constant(value=value):
                 if isinstance(value, bool) or not isinstance(value, (int, float)):
                     raise self.fail(node, f"numbers only, not {value!r}")
+                if not abs(value) <= (2**53 if isinstance(value, int) else 1.7e308):
+                    raise self.fail(node, "a number that float64 does not hold exactly, or at all")
             case ast.Name(id=name):
                 if name not in self.names:
                     raise self.fail(node, f"'{name}' is neither an argument nor assigned above")

@@ -1,8 +1,8 @@
 """Stochastic gradient descent (Robbins & Monro 1951), heavy ball (Polyak 1964, eq. 9), Nesterov (1983).
 
 Momentum is written as torch writes it, with the learning rate outside the buffer, and Nesterov's point
-is the one looked ahead to (Sutskever et al. 2013, eq. 3 and 4, shifted by momentum * b). ``weight_decay``
-in the rules is the decoupled one: coupled decay has been added to ``g`` before.
+is the one looked ahead to (Sutskever et al. 2013, eq. 3 and 4, shifted by momentum * b).
+Coupled weight decay has been added to ``g`` before a rule sees it; the decoupled one stands in a rule.
 """
 
 from typing import Any, Unpack
@@ -12,18 +12,32 @@ from dlopt.engine.optimizer import EngineOptions, RuleOptimizer
 from dlopt.engine.rule import xp
 
 
-def sgd(g, p, *, lr, weight_decay):
-    return -lr * (g + weight_decay * p)
+def sgd(g, p, *, lr):
+    return -lr * g
 
 
-def heavy_ball(g, p, b, *, lr, momentum, gain, weight_decay):
+def heavy_ball(g, p, b, *, lr, momentum, gain):
     b = momentum * b + gain * g
-    return -lr * (b + weight_decay * p), b
+    return -lr * b, b
 
 
-def nesterov(g, p, b, *, lr, momentum, gain, weight_decay):
+def nesterov(g, p, b, *, lr, momentum, gain):
     b = momentum * b + gain * g
-    return -lr * (g + momentum * b + weight_decay * p), b
+    return -lr * (g + momentum * b), b
+
+
+def sgd_decoupled(g, p, *, lr, weight_decay):
+    return sgd(g, p, lr=lr) - lr * weight_decay * p
+
+
+def heavy_ball_decoupled(g, p, b, *, lr, momentum, gain, weight_decay):
+    d, b = heavy_ball(g, p, b, lr=lr, momentum=momentum, gain=gain)
+    return d - lr * weight_decay * p, b
+
+
+def nesterov_decoupled(g, p, b, *, lr, momentum, gain, weight_decay):
+    d, b = nesterov(g, p, b, lr=lr, momentum=momentum, gain=gain)
+    return d - lr * weight_decay * p, b
 
 
 def first_undamped(t, *, dampening):
@@ -65,7 +79,7 @@ class SGD(RuleOptimizer):
         tensor([ 0.4600, -0.9200], requires_grad=True)
     """
 
-    rules = (sgd, heavy_ball, nesterov)
+    rules = (sgd, heavy_ball, nesterov, sgd_decoupled, heavy_ball_decoupled, nesterov_decoupled)
     state_keys = {"b": "momentum_buffer"}
     scalars = staticmethod(first_undamped)
     counted = False
@@ -86,9 +100,9 @@ class SGD(RuleOptimizer):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
 
     def rule(self, group: dict[str, Any], t: float) -> Any:
-        if group["momentum"] == 0:
-            return sgd
-        return nesterov if group["nesterov"] else heavy_ball
+        which = 0 if group["momentum"] == 0 else 2 if group["nesterov"] else 1
+        decoupled = group["decoupled_weight_decay"] and group["weight_decay"] != 0
+        return self.rules[which + 3 * decoupled]
 
     def sparse(self, group: dict[str, Any]) -> str:
         return "rows" if group["momentum"] == 0 else "dense"

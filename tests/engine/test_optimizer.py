@@ -5,13 +5,15 @@ import functools
 import gc
 import inspect
 import weakref
+from fractions import Fraction
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import dlopt
-from dlopt.engine import faces
+from dlopt.engine import RuleOptimizer, faces, xp
 from dlopt.engine.faces import llvm
 from tests.engine.toy import Toy, reference
 
@@ -72,6 +74,184 @@ def test_counts_survive_save_load_and_meddling():
     again.step()
     assert again.state[a]["step"].item() == 1 and again.state[b]["step"].item() == 4
     assert a.item() != first
+
+
+def polyak(g, p, q, *, lr, momentum):
+    return -lr * g + momentum * (p - q), p
+
+
+def shifted(g, p, m, v, *, lr):
+    return -lr * (g + m + v), g, m
+
+
+class Polyak(RuleOptimizer):
+    """Returns the parameter itself as its next state: the papers' form."""
+
+    rules, state_keys, counted = (polyak,), {"q": "previous"}, False
+
+    def __init__(self, params, lr=0.1, momentum=0.5, **engine):
+        super().__init__(params, dict(lr=lr, momentum=momentum), **engine)
+
+
+class Shifted(RuleOptimizer):
+    rules, state_keys, counted = (shifted,), {"m": "last", "v": "before"}, False
+
+    def __init__(self, params, lr=0.1, **engine):
+        super().__init__(params, dict(lr=lr), **engine)
+
+
+@each_face
+@pytest.mark.parametrize("optimizer", [Polyak, Shifted])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_rule_may_return_what_it_was_given(face, optimizer, dtype):
+    results = []
+    for used in ("numpy", face):
+        w = torch.tensor([8.0, -4.0], dtype=dtype, requires_grad=True)
+        opt = optimizer([w])
+        with faces.use(used):
+            for k in range(4):
+                w.grad = w.detach() * 0.5 + k
+                opt.step()
+        results.append([w.detach(), *(t for t in opt.state[w].values())])
+    for truth, ours in zip(*results, strict=True):
+        torch.testing.assert_close(ours, truth, rtol=1e-14 if dtype == torch.float64 else 1e-2, atol=0)
+    if optimizer is Polyak and dtype == torch.float64:
+        assert not torch.equal(results[1][1], results[1][0])
+
+
+def plain(g, p, v, *, lr):
+    return -lr * g, xp.maximum(v, g * g)
+
+
+def carried(g, p, v, b, *, lr, momentum):
+    b = momentum * b + g
+    return -lr * b, xp.maximum(v, g * g), b
+
+
+class Subset(RuleOptimizer):
+    rules, state_keys = (plain, carried), {"v": "max_sq", "b": "momentum_buffer"}
+
+    def __init__(self, params, lr=0.1, momentum=0.0, **engine):
+        super().__init__(params, dict(lr=lr, momentum=momentum), **engine)
+
+    def rule(self, group, t):
+        return carried if group["momentum"] else plain
+
+
+def test_a_rule_that_uses_a_part_of_the_state_resumes():
+    w = torch.ones(2, requires_grad=True)
+    opt = Subset([w])
+    w.grad = torch.ones(2)
+    opt.step()
+    again = Subset([w])
+    again.load_state_dict(opt.state_dict())
+    broken = copy.deepcopy(opt.state_dict())
+    del broken["state"][0]["max_sq"]
+    with pytest.raises(ValueError, match="lacks \\['max_sq'\\]"):
+        again.load_state_dict(broken)
+
+
+def test_a_scalar_that_nobody_makes_is_named_at_once():
+    class Hungry(RuleOptimizer):
+        rules, state_keys, counted = (polyak,), {"q": "previous"}, False
+
+        def __init__(self, params, lr=0.1):
+            super().__init__(params, dict(lr=lr))
+
+    with pytest.raises(TypeError, match="polyak needs \\['momentum'\\]"):
+        Hungry([torch.ones(1, requires_grad=True)])
+
+
+def ratio(g, p, *, lr, beta):
+    return -lr / (1 - beta) * g
+
+
+class Ratio(RuleOptimizer):
+    rules, counted = (ratio,), False
+
+    def __init__(self, params, lr=0.1, beta=0.5):
+        super().__init__(params, dict(lr=lr, beta=beta))
+
+
+@each_face
+def test_scalars_that_fail_fail_before_anything_is_written(face):
+    a, b = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    opt = Ratio([{"params": a}, {"params": b, "beta": 1.0}])
+    a.grad, b.grad = torch.ones(2), torch.ones(2)
+    with faces.use(face), pytest.raises(ZeroDivisionError):
+        opt.step()
+    assert (a == 1).all() and (b == 1).all()
+
+
+def test_a_copied_optimizer_loads():
+    w = torch.ones(2, requires_grad=True)
+    opt = dlopt.SGD([w], lr=0.1, momentum=0.9)
+    w.grad = torch.ones(2)
+    opt.step()
+    copy.deepcopy(opt).load_state_dict(opt.state_dict())
+
+
+@each_face
+def test_infinite_parameters_stay_infinite(face):
+    for kw in ({}, {"momentum": 0.9}, {"momentum": 0.9, "decoupled_weight_decay": True}):
+        p = torch.tensor([-float("inf"), 1.0], requires_grad=True)
+        p.grad = torch.zeros(2)
+        with faces.use(face):
+            dlopt.SGD([p], lr=0.1, **kw).step()
+        assert p.tolist() == [-float("inf"), 1.0]
+
+
+@pytest.mark.parametrize("fused", [None, False])
+def test_lazily_conjugated_and_negated_parameters(fused):
+    for start in (torch.tensor([1 + 2j, 3 - 1j]).conj(), torch.tensor([1 + 2j]).conj().imag):
+        p, q = nn.Parameter(start), nn.Parameter(start.clone().resolve_conj().resolve_neg())
+        ours, theirs = dlopt.SGD([p], lr=0.1, momentum=0.9, fused=fused), torch.optim.SGD([q], lr=0.1, momentum=0.9)
+        for _ in range(2):
+            p.grad, q.grad = torch.ones_like(q), torch.ones_like(q)
+            ours.step()
+            theirs.step()
+        torch.testing.assert_close(p.resolve_conj().resolve_neg(), q)
+
+
+def test_wide_gradients_and_states_beside_narrow_parameters():
+    p = torch.ones(3, requires_grad=True)
+    p.grad_dtype = None
+    opt = dlopt.SGD([p], lr=0.1, momentum=0.9)
+    for _ in range(2):
+        p.grad = torch.ones(3, dtype=torch.float64)
+        opt.step()
+    torch.testing.assert_close(p.detach(), torch.full((3,), 0.71))
+    p.grad = torch.ones(3)
+    buffer = opt.state[p]["momentum_buffer"]
+    buffer.data = buffer.data.double()
+    opt.step()
+    torch.testing.assert_close(p.detach(), torch.full((3,), 0.71 - 0.271))
+    opt.state[p]["momentum_buffer"] = None
+    opt.step()
+    torch.testing.assert_close(p.detach(), torch.full((3,), 0.71 - 0.371))
+
+
+def test_numbers_of_any_type():
+    for lr in (Fraction(1, 10), np.float64(0.1), np.float32(0.1)):
+        p = torch.ones(3, requires_grad=True)
+        p.grad = torch.ones(3)
+        dlopt.SGD([p], lr=lr, momentum=0.9).step()
+        torch.testing.assert_close(p.detach(), torch.full((3,), 0.9))
+    with pytest.raises(ValueError, match="Invalid learning rate"):
+        dlopt.SGD([p], lr=10**400)
+    with pytest.raises(KeyError, match="params"):
+        dlopt.SGD([{"lr": 1.0}], lr=0.1)
+
+
+def test_a_saved_group_is_checked_too():
+    opt = dlopt.SGD([torch.ones(1, requires_grad=True)], lr=0.1)
+    for bad in ({"lr": -1.0}, {"writing": "chalk"}, {"momentum": "0.9"}):
+        saved = copy.deepcopy(opt.state_dict())
+        saved["param_groups"][0].update(bad)
+        with pytest.raises(ValueError, match="Invalid"):
+            opt.load_state_dict(saved)
+    saved["param_groups"][0].update(momentum=0.9, lr=-1e-18)  # what a schedule's last step may leave
+    opt.load_state_dict(saved)
 
 
 # Gradients of every kind

@@ -95,7 +95,38 @@ def walrus(g, p):
     return (a := g) + a
 
 
+def shadows_xp(g, p):
+    xp = g  # noqa: F841
+    return g
+
+
+def shadows_a_rule(g, p):
+    walrus = g + p
+    return walrus
+
+
+def reserved(g, p, *, l2):
+    return l2 * g
+
+
+def too_exact(g, p):
+    return 9007199254740993 * g
+
+
+def first_of_a_circle(g, p):
+    return second_of_a_circle(g, p)
+
+
+def second_of_a_circle(g, p):
+    return first_of_a_circle(g, p)
+
+
 REFUSED = [
+    (shadows_xp, 1, "'xp' is the name of a namespace"),
+    (shadows_a_rule, 1, "'walrus' is the name of a namespace or a function"),
+    (reserved, 0, "keeps the names"),
+    (too_exact, 1, "float64 does not hold"),
+    (first_of_a_circle, 0, "in a circle"),
     (loop, 1, "only assignments and a final return are allowed, not 'for'"),
     (branch, 1, "not 'if'"),
     (power, 1, "'\\*\\*' is not in the grammar"),
@@ -154,8 +185,13 @@ def stateful(g, p, b):
     return -g, b
 
 
+def swapped(p, g):
+    return -g
+
+
 @pytest.mark.parametrize(
-    "function, words", [(too_few, "returns 1"), (scalar_change, "per element"), (stateful, "state_keys")]
+    "function, words",
+    [(too_few, "returns 1"), (scalar_change, "per element"), (stateful, "state_keys"), (swapped, "begins with g")],
 )
 def test_rules_that_do_not_fit_the_engine(function, words):
     with pytest.raises((GrammarError, TypeError), match=words):

@@ -59,7 +59,7 @@ def latex(function: Callable[..., Any], *, scalars: Callable[..., Any] | None = 
         >>> from dlopt.sgd.sgd import sgd
         >>> print(latex(sgd))
         \begin{aligned}
-        \theta_t &= \theta_{t-1} - \gamma \left(g_t + \lambda \theta_{t-1}\right)
+        \theta_t &= \theta_{t-1} - \gamma g_t
         \end{aligned}
     """
     lines = []

@@ -48,6 +48,8 @@ def refuses(batch: Batch) -> str | None:
         return "it does not record gradients"
     if missing():
         return missing()
+    if batch.compute is torch.float32 and torch.float64 in batch.dtypes:
+        return f"a float64 gradient or state beside {batch.storage} parameters is not compiled"
     if torch.float16 in batch.dtypes and not _target().half:
         return "this processor converts no float16"
     return None
@@ -55,8 +57,8 @@ def refuses(batch: Batch) -> str | None:
 
 def run(batch: Batch) -> None:
     """Apply one step to every tensor of `batch`, in one launch."""
-    function, lowered = kernel(batch.program, batch.dtypes, batch.compute)
-    slots = [float(value) for value in lowered.host(**batch.scalars)]
+    function = kernel(batch.program, batch.dtypes, batch.compute)
+    slots = [float(value) for value in batch.slots]
     memory = batch.memory()
     pointers = array("q", list(map(torch.Tensor.data_ptr, batch.streams[0])))
     pointers.extend(memory.table)
@@ -65,14 +67,13 @@ def run(batch: Batch) -> None:
 
 
 @functools.cache
-def _kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> tuple[Any, Lowered]:
-    lowered = lower_program(program)
+def _kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> int:
     name = f"dlopt_{program.rule.name}"
-    return _target().compile(name, build(name, lowered, dtypes, compute)), lowered
+    return _target().compile(name, build(name, lower_program(program), dtypes, compute))
 
 
-def kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> tuple[Any, Lowered]:
-    """The compiled program and its graph: compiled once per process, 20 to 40 ms."""
+def kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> int:
+    """The address of the compiled program: compiled once per process, 20 to 40 ms."""
     with _lock:
         return _kernel(program, dtypes, compute)
 

@@ -19,7 +19,6 @@ class Namespace:
     pi = math.pi
     sqrt: Any
     abs: Any
-    sign: Any
     exp: Any
     log: Any
     sin: Any
@@ -29,13 +28,19 @@ class Namespace:
 
     def __init__(self, dtype: torch.dtype, storage: torch.dtype) -> None:
         self.dtype, self.storage = dtype, storage
-        for name in ("sqrt", "abs", "sign", "exp", "log", "sin", "cos", "maximum", "minimum"):
+        for name in ("sqrt", "abs", "exp", "log", "sin", "cos", "maximum", "minimum"):
             setattr(self, name, functools.partial(self._apply, getattr(torch, name)))
 
     def where(self, condition: Any, a: Any, b: Any) -> Any:
         if isinstance(condition, bool):
             return a if condition else b
         return torch.where(condition, *self._tensors(condition, a, b))
+
+    def sign(self, x: Any) -> Any:
+        """torch's own makes 0 of NaN."""
+        if not isinstance(x, Tensor):
+            return math.nan if math.isnan(x) else float((x > 0) - (x < 0))
+        return torch.where(x.isnan(), x, torch.sign(x))
 
     def stored(self, x: Tensor) -> Tensor:
         """`x` as it reads back after being written in the parameter's dtype."""
@@ -73,5 +78,7 @@ def run(batch: Batch) -> None:
             tensors[1].copy_(new[0])
             batch.replace_state(i, new[1:])
             continue
+        # a rule may return what it was given: copied, or an earlier write would change it
+        new = tuple(v.clone() if any(v is t for t in tensors) else v for v in new)
         for tensor, value in zip(batch.written(tensors), new, strict=True):
             tensor.copy_(value)
