@@ -50,8 +50,8 @@ def draw() -> str:
     start_x, start_y = place(START).split(",")
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 170" role="img" aria-label="{ALT}">
 <g fill="none" stroke="currentColor" stroke-opacity=".22">{rings}</g>
-<polyline fill="none" stroke="#d55e00" stroke-width="1.6" stroke-linejoin="round" points="{plain}"/>
-<polyline fill="none" stroke="#2b8cbe" stroke-width="2.6" stroke-linejoin="round" points="{heavy}"/>
+<polyline fill="none" stroke="#2b8cbe" stroke-width="1.6" stroke-linejoin="round" points="{plain}"/>
+<polyline fill="none" stroke="#d55e00" stroke-width="2.6" stroke-linejoin="round" points="{heavy}"/>
 <circle cx="{start_x}" cy="{start_y}" r="4" fill="currentColor"/>
 <circle cx="390" cy="85" r="4" fill="none" stroke="currentColor" stroke-width="1.6"/>
 </svg>

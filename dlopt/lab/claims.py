@@ -125,7 +125,8 @@ def assertion(
     """Somebody else's sentence, tried at the scale of this book; the verdict is a finding, not a failure.
 
     *Confirmed* if the interval over seeds lies within the range that the sentence claims, *contradicted* if
-    it lies outside, *undecided* otherwise, and always so for NaN or a single effect.
+    it lies outside, *undecided* otherwise, and always so for NaN or a sequence of one effect. One plain number is
+    taken as exact.
 
     Args:
         quote: the sentence, as its author put it or in fewer words.

@@ -33,6 +33,46 @@ def test_a_state_read_before_its_assignment_is_the_old_one():
     assert r"- \gamma \left(\operatorname{sign}\left(c_t\right) + \lambda \theta_{t-1}\right)" in latex(lion)
 
 
+def indexed(g, p, m1, *, lr, beta1):
+    m1 = beta1 * m1 + 1e-08 * g
+    beta1 = beta1 * 0.123456789
+    return -lr * m1 - -beta1 * p, m1
+
+
+def powers(t, *, beta1):
+    a = (beta1 / 2) ** t
+    b = (beta1**t) ** 2
+    c = (1 / t) * (1 / t)
+    d = 3 * 2 * 2 * t
+    return a, b, c, d
+
+
+def helper(x, y, *, k):
+    return k * x + y
+
+
+def calling(g, p, *, lr):
+    c = xp.where(g > 0, g, p) * p
+    k = 2 * lr
+    return helper(-g, c, k=lr) + helper(g, p, k=k)
+
+
+def test_indices_powers_calls_and_cases():
+    lines = latex(indexed).splitlines()
+    assert lines[1] == r"m_{1,t} &= \beta_1 m_{1,t-1} + 10^{-8} \, g_t \\".replace(r" \, ", " ")
+    assert lines[2] == r"\beta_1 &= \beta_1 \cdot 0.123456789 \\"
+    assert lines[3].endswith(r"- \gamma m_{1,t} - \left(-\beta_1 \theta_{t-1}\right)")
+    lines = latex(calling, scalars=powers).splitlines()
+    assert lines[1] == r"a &= \left(\frac{\beta_1}{2}\right)^{t} \\"
+    assert lines[2] == r"b &= \left(\beta_1^{t}\right)^{2} \\"
+    assert lines[3] == r"c &= \left(\frac{1}{t}\right)^2 \\"
+    assert lines[4] == r"d &= 3 \cdot 2 \cdot 2 t \\"
+    assert lines[5].startswith(r"c_t &= \left(\begin{cases} g_t & g_t > 0") and lines[5].endswith(
+        r"\right) \theta_{t-1} \\"
+    )
+    assert r"\operatorname{helper}\left(-g_t,\, c_t,\, k = \gamma\right) + \operatorname{helper}" in lines[7]
+
+
 def nested(g, p, *, lr):
     a = g - (p - lr)
     b = (g + p) * (g - p) / (lr * g)

@@ -28,7 +28,7 @@ SYMBOLS = {
 
 _GREEK = "alpha beta gamma delta epsilon eta theta kappa lambda mu nu xi pi rho sigma tau phi chi psi omega".split()
 _RELATIONS = {ast.Lt: "<", ast.LtE: r"\le", ast.Gt: ">", ast.GtE: r"\ge", ast.Eq: "=", ast.NotEq: r"\ne"}
-_SUM, _PRODUCT, _ATOM = 1, 2, 3  # how tightly an expression binds
+_OPEN, _SUM, _PRODUCT, _ATOM, _SIMPLE = 0, 1, 2, 3, 4  # how tightly an expression binds
 
 
 def symbol(name: str) -> str:
@@ -74,6 +74,8 @@ def latex(function: Callable[..., Any], *, scalars: Callable[..., Any] | None = 
         sign, text = (
             ("-", printer.inside(positive, _PRODUCT)) if positive else ("+", printer.inside(rule.returns[0], _SUM))
         )
+        if sign == "+" and text.startswith("-"):
+            sign, text = "-", text[1:]
         lines.append(rf"{symbol('p')}_t &= {printer.names['p']} {sign} {text}")
     else:
         lines.append("&" + r",\; ".join(printer.expression(value)[0] for value in rule.returns))
@@ -91,6 +93,23 @@ def _without_minus(node: ast.expr) -> ast.expr | None:
     return None
 
 
+def _at(text: str, time: str) -> str:
+    """A symbol with a time index, beside the index it may have."""
+    if text.endswith("}") and "_{" in text and not text.startswith("\\hat"):
+        return f"{text[:-1]},{time}}}"
+    if re.fullmatch(r".*_\w", text):
+        return f"{text[:-1]}{{{text[-1]},{time}}}"
+    return f"{text}_{time}" if len(time) == 1 else f"{text}_{{{time}}}"
+
+
+def _number(value: float) -> str:
+    digits, _, power = repr(value).partition("e")
+    if not power:
+        return digits
+    power = rf"10^{{{int(power)}}}"
+    return power if digits == "1" else rf"{digits} \cdot {power}"
+
+
 class _Printer:
     """Prints a rule's statements; knows whether a state name means its value before or after the step."""
 
@@ -98,7 +117,7 @@ class _Printer:
         self.rule, self.timed = rule, timed
         self.names = {name: symbol(name) for name in (*rule.elements, *rule.scalars)}
         for name in timed:
-            self.names[name] += "_t" if name == "g" else "_{t-1}"
+            self.names[name] = _at(self.names[name], "t" if name == "g" else "t-1")
 
     def assignments(self) -> list[str]:
         lines = []
@@ -108,7 +127,8 @@ class _Printer:
             target = statement.targets[0]
             targets = target.elts if isinstance(target, ast.Tuple) else [target]
             for name in map(ast.unparse, targets):
-                self.names[name] = symbol(name) + ("_t" if self.timed else "")
+                timed = self.timed and name not in self.rule.scalars
+                self.names[name] = _at(symbol(name), "t") if timed else symbol(name)
             left = r",\, ".join(self.names[ast.unparse(name)] for name in targets)
             lines.append(f"{left} &= {value}")
         return lines
@@ -117,30 +137,33 @@ class _Printer:
         """The LaTeX of `node`, and how tightly it binds."""
         match node:
             case ast.Constant(value=int() | float() as value):
-                return f"{value:g}", _ATOM
+                return _number(value), _SIMPLE
             case ast.Attribute():
-                return r"\pi", _ATOM
+                return r"\pi", _SIMPLE
             case ast.Name(id=name):
-                return self.names[name], _ATOM
+                return self.names[name], _SIMPLE
             case ast.UnaryOp(op=op, operand=operand):
                 inner = self.inside(operand, _PRODUCT)
                 return ("-" + inner if isinstance(op, ast.USub) else inner), _PRODUCT
             case ast.BinOp(op=ast.Add(), left=left, right=right):
-                return f"{self.inside(left, _SUM)} + {self.inside(right, _SUM)}", _SUM
+                return f"{self.inside(left, _SUM)} + {self.term(right, _SUM)}", _SUM
             case ast.BinOp(op=ast.Sub(), left=left, right=right):
-                return f"{self.inside(left, _SUM)} - {self.inside(right, _PRODUCT)}", _SUM
+                return f"{self.inside(left, _SUM)} - {self.term(right, _PRODUCT)}", _SUM
             case ast.BinOp(op=ast.Div(), left=left, right=right):
                 return rf"\frac{{{self.expression(left)[0]}}}{{{self.expression(right)[0]}}}", _ATOM
             case ast.BinOp(op=ast.Pow(), left=left, right=right):
-                return f"{self.inside(left, _ATOM)}^{{{self.expression(right)[0]}}}", _ATOM
+                return f"{self.inside(left, _SIMPLE)}^{{{self.expression(right)[0]}}}", _ATOM
             case ast.BinOp(left=left, right=right):
                 return self.product(left, right), _PRODUCT
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return f"{self.expression(left)[0]} {_RELATIONS[type(op)]} {self.expression(right)[0]}", _SUM
             case ast.Call(func=ast.Attribute(attr=name), args=args):
-                return self.function(name, args), _ATOM
-            case ast.Call(func=func, args=args):
-                inner = r",\, ".join(self.expression(a)[0] for a in args)
+                return self.function(name, args), _OPEN if name == "where" else _ATOM
+            case ast.Call(func=func, args=args, keywords=keywords):
+                given = [self.expression(a)[0] for a in args]
+                named = {symbol(str(k.arg)): self.expression(k.value)[0] for k in keywords}
+                given += [f"{name} = {value}" for name, value in named.items() if name != value]
+                inner = r",\, ".join(given)
                 return rf"\operatorname{{{ast.unparse(func).replace('_', ' ')}}}\left({inner}\right)", _ATOM
         raise AssertionError(ast.dump(node))
 
@@ -148,19 +171,27 @@ class _Printer:
         text, binds = self.expression(node)
         return text if binds >= level else rf"\left({text}\right)"
 
+    def term(self, node: ast.expr, level: int) -> str:
+        """The right side of a sum: in brackets if it begins with a minus sign."""
+        text = self.inside(node, level)
+        return rf"\left({text}\right)" if text.startswith("-") else text
+
     def product(self, left: ast.expr, right: ast.expr) -> str:
         same = ast.dump(right)
+        if isinstance(right, ast.Constant):
+            return rf"{self.inside(left, _PRODUCT)} \cdot {self.inside(right, _PRODUCT)}"
         if ast.dump(left) == same:
-            return f"{self.squared(right)}"
+            return self.squared(right)
         match left:
             case ast.BinOp(op=ast.Mult(), left=first, right=second) if ast.dump(second) == same:
                 return f"{self.inside(first, _PRODUCT)} {self.squared(right)}"
         a, b = self.inside(left, _PRODUCT), self.inside(right, _PRODUCT)
-        dot = r" \cdot " if re.match(r"[-\d]", b) else r" \, " if a.endswith("}") and "mathrm" in a + b else " "
+        b = rf"\left({b}\right)" if b.startswith("-") else b
+        dot = r" \cdot " if re.match(r"\d", b) else r" \, " if a.endswith("}") and "mathrm" in a + b else " "
         return f"{a}{dot}{b}"
 
     def squared(self, node: ast.expr) -> str:
-        text = self.inside(node, _ATOM)
+        text = self.inside(node, _SIMPLE)
         split = re.fullmatch(r"(\\?\w+|\\hat\{\w+\})(_.*)", text)
         return f"{split[1]}{split[2]}^2" if split else f"{text}^2"
 
