@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 SMALLEST, LARGEST = 32_768, 262_144  # elements a thread takes at a time; fewer than SMALLEST are not shared out
+STRIDE = 4096  # chunks begin at multiples of it
 _WORKER = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _log = logging.getLogger("dlopt")
 _forked = False
@@ -38,7 +39,7 @@ os.register_at_fork(after_in_child=_after_fork)
 def _chunks(sizes: tuple[int, ...], threads: int) -> tuple[array, int]:
     """The chunk table, and how many threads are worth waking for it."""
     total = sum(sizes)
-    chunk = min(max(total // (8 * threads), SMALLEST), LARGEST)
+    chunk = min(max(total // (8 * threads) // STRIDE * STRIDE, SMALLEST), LARGEST)
     table = array("q")
     for row, size in enumerate(sizes):
         for start in range(0, size, chunk):
