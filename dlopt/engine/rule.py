@@ -85,7 +85,8 @@ def rule_of(function: Callable[..., Any], *, also: frozenset[str] = frozenset())
     """Check `function` against the grammar and return it as a :class:`Rule`.
 
     ``also`` widens the grammar: ``"**"`` for functions of scalars only, which run on the host in
-    float64; ``"stored"`` for writers, which need to know what a write will round to.
+    float64; ``"stored"`` for writers, which need to know what a write will round to; ``"reserved"`` for
+    the engine's own functions, which may use the names in ``RESERVED``.
 
     Raises:
         GrammarError: with file, line and reason, at the first thing outside the grammar.

@@ -101,7 +101,7 @@ class SGD(RuleOptimizer):
 
     def rule(self, group: dict[str, Any], t: float) -> Any:
         which = 0 if group["momentum"] == 0 else 2 if group["nesterov"] else 1
-        decoupled = group["decoupled_weight_decay"] and group["weight_decay"] != 0
+        decoupled = bool(group["decoupled_weight_decay"] and group["weight_decay"] != 0)
         return self.rules[which + 3 * decoupled]
 
     def sparse(self, group: dict[str, Any]) -> str:
