@@ -27,6 +27,7 @@ def bands(
     interval: float = 0.95,
     centre: str = "mean",
     best: str | None = None,
+    relative: bool = False,
 ) -> pandas.DataFrame:
     """Centre and interval of metric `y` over seeds, for each method and each `x`.
 
@@ -42,6 +43,9 @@ def bands(
         interval: coverage, between 0 and 1: a t interval for the mean, a percentile bootstrap for the median.
         centre: "mean" or "median".
         best: "min" or "max", which way `y` improves; if None, "max" for accuracies and "min" otherwise.
+        relative: for a logarithmic axis: the t interval of the mean as a factor, ``exp(± t * error / mean)``,
+            where all values are positive. It is that of the mean's logarithm, to first order in the error,
+            and never reaches zero.
 
     Returns:
         Columns `by`, `x`, `runs`, `diverged`, `centre`, `low`, `high`, methods in the order of the frame.
@@ -78,7 +82,7 @@ def bands(
         values = np.where(np.isfinite(values), values, worst)
         data = pandas_module.DataFrame({by: name, x: table.index, "runs": values.shape[1]})
         data["diverged"] = np.isinf(values).sum(axis=1)
-        data[["centre", "low", "high"]] = [_interval(row, interval, centre) for row in values]
+        data[["centre", "low", "high"]] = [_interval(row, interval, centre, relative) for row in values]
         parts.append(data)
     return pandas_module.concat(parts, ignore_index=True)
 
@@ -160,10 +164,13 @@ def _measured(frame: pandas.DataFrame, x: str, y: str) -> Any:
     return some.index[some] if gaps else some.index
 
 
-def _interval(values: np.ndarray, interval: float, centre: str) -> tuple[float, float, float]:
+def _interval(values: np.ndarray, interval: float, centre: str, relative: bool) -> tuple[float, float, float]:
     """Centre, low and high of one number a run; a mean of runs of which one diverged is infinite."""
     middle = float(np.mean(values) if centre == "mean" else np.median(values))
     if len(values) < 2 or (centre == "mean" and np.isinf(middle)):
         return middle, np.nan, np.nan
     found = mean_interval(values, interval) if centre == "mean" else bootstrap_interval(values, level=interval)
+    if relative and centre == "mean" and (values > 0).all():
+        factor = float(np.exp((found.high - middle) / middle))
+        return middle, middle / factor, middle * factor
     return middle, found.low, found.high

@@ -50,7 +50,8 @@ def loss_curves(
     Args:
         frame: tidy runs: columns `by`, `x`, `y` and `seed`.
         interval, centre, best: see `dlopt.view.bands.bands`.
-        log: "", "x", "y" or "xy", the logarithmic axes.
+        log: "", "x", "y" or "xy", the logarithmic axes. On a logarithmic y the band is that of the mean's
+            logarithm; see `dlopt.view.bands.bands`.
         labels: names of the lines at their "end", in rows "above" the axes, or "auto".
 
     Returns:
@@ -68,7 +69,7 @@ def loss_curves(
     """
     log = check_log(log)
     with canvas(alt, height) as (figure, axes):
-        data = bands(frame, x=x, y=y, by=by, interval=interval, centre=centre, best=best)
+        data = bands(frame, x=x, y=y, by=by, interval=interval, centre=centre, best=best, relative="y" in log)
         groups = [(name, group) for name, group in data.groupby(by, sort=False)]
         for index, (_, group) in enumerate(groups):
             style = look(index)

@@ -63,7 +63,7 @@ def lr_sweep(
     way = direction(metric, best)
     with canvas(alt, height) as (figure, axes):
         ends = final(frame, metric, by=by, lr=lr, step=step, best=best, limit=limit)
-        data = bands(ends, x=lr, y=metric, by=by, interval=interval, centre=centre, best=best)
+        data = bands(ends, x=lr, y=metric, by=by, interval=interval, centre=centre, best=best, relative="y" in log)
         data["best"] = False
         lost = []
         for index, (name, group) in enumerate(data.groupby(by, sort=False)):

@@ -30,6 +30,17 @@ def test_mean_and_t_interval_are_scipys(interval):
     assert data["runs"].eq(5).all() and data["diverged"].eq(0).all()
 
 
+def test_on_a_logarithmic_axis_the_interval_is_that_of_the_logarithm_and_stays_positive():
+    values = np.random.default_rng(0).lognormal(sigma=0.1, size=(20, 1))
+    row = bands(table(values), **NAMES, relative=True).iloc[0]
+    low, high = stats.t.interval(0.95, 19, np.log(values).mean(), stats.sem(np.log(values[:, 0])))
+    assert np.log(row["high"] / row["low"]) == pytest.approx(high - low, rel=0.1)
+    wild = bands(table([[1e-3], [1.0], [2e-3]]), **NAMES, relative=True).iloc[0]
+    assert 0 < wild["low"] < wild["centre"] < wild["high"]
+    with_zero = bands(table([[0.0], [1.0], [2.0]]), **NAMES, relative=True).iloc[0]
+    assert with_zero["low"] == pytest.approx(1 - 2.484, abs=1e-3)
+
+
 @pytest.mark.parametrize("interval", [0.5, 0.95])
 def test_median_and_bootstrap_are_scipys(interval):
     values = np.random.default_rng(1).lognormal(size=(15, 1))
