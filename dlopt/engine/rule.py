@@ -37,6 +37,7 @@ FUNCTIONS = {
     "where": 3,
 }
 """The functions of ``xp`` a rule may call, with their number of arguments."""
+_MORE = {"**": ("floor", 1), "stored": ("stored", 1)}  # what a wider grammar adds
 
 RESERVED = {"xp", "l2"}
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div)
@@ -84,9 +85,9 @@ class Rule:
 def rule_of(function: Callable[..., Any], *, also: frozenset[str] = frozenset()) -> Rule:
     """Check `function` against the grammar and return it as a :class:`Rule`.
 
-    ``also`` widens the grammar: ``"**"`` for functions of scalars only, which run on the host in
-    float64; ``"stored"`` for writers, which need to know what a write will round to; ``"reserved"`` for
-    the engine's own functions, which may use the names in ``RESERVED``.
+    ``also`` widens the grammar: ``"**"`` for functions of scalars only, which run on the host in float64
+    and get ``xp.floor`` as well; ``"stored"`` for writers, which need to know what a write will round to;
+    ``"reserved"`` for the engine's own functions, which may use the names in ``RESERVED``.
 
     Raises:
         GrammarError: with file, line and reason, at the first thing outside the grammar.
@@ -141,6 +142,7 @@ def rule_of(function: Callable[..., Any], *, also: frozenset[str] = frozenset())
 
 
 _open: list[FunctionType] = []
+_names = functools.cache(lambda rule: [ast.unparse(node) for node in rule.returns])
 
 
 def _checked(
@@ -172,7 +174,7 @@ class _Checker:
         fail: Callable[[ast.AST, str], GrammarError],
     ) -> None:
         self.function, self.names, self.also, self.fail = function, names, also, fail
-        self.functions = FUNCTIONS | ({"stored": 1} if "stored" in also else {})
+        self.functions = FUNCTIONS | dict(_MORE[word] for word in also & _MORE.keys())
         self.calls: dict[str, Rule] = {}
 
     def assignment(self, node: ast.stmt) -> None:
@@ -294,5 +296,4 @@ def evaluate(function: Callable[..., Any], *arguments: float, **scalars: float) 
     with np.errstate(all="ignore"):
         values = function(*map(np.float64, arguments), **{name: np.float64(scalars[name]) for name in rule.scalars})
     values = values if isinstance(values, tuple) else (values,)
-    names = [ast.unparse(node) for node in rule.returns]
-    return {name: float(value) for name, value in zip(names, values, strict=True)}
+    return {name: float(value) for name, value in zip(_names(rule), values, strict=True)}

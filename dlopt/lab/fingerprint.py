@@ -122,7 +122,8 @@ class _Walk:
             case _ if hasattr(x, "__wrapped__"):
                 self.visit(("wrapped", type(x), x.__wrapped__))
             case _ if hasattr(x, "__dict__") and (dataclasses.is_dataclass(x) or not _library(type(x))):
-                self.visit(("object", type(x), vars(x)))
+                fields = dataclasses.fields(x) if dataclasses.is_dataclass(x) else ()  # may stand in slots
+                self.visit(("object", type(x), {f.name: getattr(x, f.name, None) for f in fields} | vars(x)))
             case _:
                 self.feed("pickle", _pickled(x))
 
@@ -170,7 +171,7 @@ def _library(x: Any) -> str | None:
     """Version of the library that a module, class or function comes from; None if it is the user's."""
     if isinstance(x, types.FunctionType) and (x.__closure__ or "<" in x.__qualname__):
         return None  # one name, many functions: only the content tells them apart
-    name = x.__name__ if isinstance(x, types.ModuleType) else x.__module__
+    name = x.__name__ if isinstance(x, types.ModuleType) else getattr(x, "__module__", None)
     package = (name or "").split(".")[0]
     if package == "dlopt":
         return "dlopt"  # its sources are hashed as a whole

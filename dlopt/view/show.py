@@ -44,17 +44,18 @@ class Shown:
 
 
 def show(rule: Callable[..., Any] | type, *, scalars: Callable[..., Any] | None = None) -> Shown:
-    """The equation of an update rule beside its source.
+    """The equation of an update rule, or of a learning-rate schedule, beside its source.
 
     Plain Markdown, so that the site, Lab and Colab all typeset the equation; the site's style sheet sets the
     two side by side where there is room. A terminal prints the source.
 
     Args:
-        rule: a rule, or an optimizer class, of which all rules are shown that it chooses between.
+        rule: a rule, or an optimizer class, of which all rules are shown that it chooses between; a function of
+            the step, or a schedule, of which every function is shown that it is composed of.
         scalars: the function that gives the rule what depends on the step only; a class brings its own.
 
     Raises:
-        TypeError: if `rule` is neither.
+        TypeError: if `rule` is nothing of the kind.
         GrammarError: if a rule steps outside the grammar of rules.
 
     >>> from dlopt.sgd.sgd import heavy_ball
@@ -66,13 +67,13 @@ def show(rule: Callable[..., Any] | type, *, scalars: Callable[..., Any] | None 
     if not all(inspect.isfunction(function) for function in rules):
         raise TypeError(f"show takes a rule or an optimizer class, not {rule!r}")
     made = {ast.unparse(value) for value in rule_of(scalars, also=frozenset({"**"})).returns} if scalars else set()
-    blocks = [latex(each, scalars=scalars if made & {*rule_of(each).scalars} else None) for each in rules]
+    blocks = [latex(each, scalars=scalars if made and made & {*rule_of(each).scalars} else None) for each in rules]
     if len(rules) > 1:
-        names = [function.__name__.replace("_", " ") for function in rules]
+        names = [function.__name__.replace("_", " ").strip() for function in rules]
         parts = [rf"\textbf{{{name}}} \\ {block}" for name, block in zip(names, blocks, strict=True)]
         blocks = [r"\begin{gathered} " + " \\\\[1em]\n".join(parts) + r" \end{gathered}"]
     sources = [source_of(function) for function in (*rules, scalars) if function is not None]
-    return Shown(getattr(rule, "__name__", ""), blocks[0], "\n\n\n".join(sources))
+    return Shown(getattr(rule, "__name__", None) or repr(rule), blocks[0], "\n\n\n".join(sources))
 
 
 def source_of(function: Callable[..., Any]) -> str:

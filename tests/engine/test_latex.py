@@ -88,3 +88,18 @@ def test_brackets_where_arithmetic_needs_them():
     )
     assert r"\max\left(g_t,\, -\theta_{t-1}\right) & g_t > 0" in lines[3]
     assert lines[4] == r"\theta_t &= \theta_{t-1} - \left(a_t + b_t\right) c_t"
+
+
+def staircase(t, *, steps, gamma, start_factor):
+    late = t - steps
+    scale = start_factor * gamma ** xp.floor(late / steps)
+    return scale
+
+
+def test_a_function_of_the_step_is_its_assignments():
+    assert latex(staircase).splitlines() == [
+        r"\begin{aligned}",
+        r"\mathrm{late} &= t - T \\",
+        r"s_t &= \mathrm{start\ factor} \, \mathrm{gamma}^{\left\lfloor \frac{\mathrm{late}}{T} \right\rfloor}",
+        r"\end{aligned}",
+    ]

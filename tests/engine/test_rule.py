@@ -121,6 +121,10 @@ def second_of_a_circle(g, p):
     return first_of_a_circle(g, p)
 
 
+def rounded_down(g, p):
+    return xp.floor(g)
+
+
 REFUSED = [
     (shadows_xp, 1, "'xp' is the name of a namespace"),
     (shadows_a_rule, 1, "'walrus' is the name of a namespace or a function"),
@@ -129,6 +133,7 @@ REFUSED = [
     (first_of_a_circle, 0, "in a circle"),
     (loop, 1, "only assignments and a final return are allowed, not 'for'"),
     (branch, 1, "not 'if'"),
+    (rounded_down, 1, "xp.floor is not in the grammar"),
     (power, 1, "'\\*\\*' is not in the grammar"),
     (method, 1, "neither a function of xp nor a rule"),
     (unknown_function, 1, "xp.tanh is not in the grammar"),
@@ -238,6 +243,23 @@ def test_scalars_are_float64_and_follow_ieee():
     values = evaluate(bias, 3, beta=0.5)
     assert values == {"correction": 0.875, "root": 0.875**0.5, "infinite": float("inf")}
     assert all(type(v) is float for v in values.values())
+
+
+def staircase(t, *, width):
+    height = xp.floor(t / width) ** 2
+    return height
+
+
+def test_functions_of_scalars_may_round_down():
+    assert [evaluate(staircase, t, width=3)["height"] for t in (-1, 0, 2, 3, 8.9, 9)] == [1, 0, 0, 1, 4, 9]
+    assert staircase(7, width=3) == 4 and type(xp.floor(2.5)) is float
+    assert xp.floor(np.array([1.5, -0.5])).tolist() == [1, -1]
+    with pytest.raises(GrammarError, match="xp.floor takes 1 argument"):
+        rule_of(two_floors, also=frozenset({"**"}))
+
+
+def two_floors(t, *, width):
+    return xp.floor(t, width)
 
 
 def hoisted(g, p, *, lr, beta):

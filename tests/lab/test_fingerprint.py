@@ -39,6 +39,16 @@ class Plain:
     size: int
 
 
+class Empty:
+    pass
+
+
+@dataclass(frozen=True)
+class Slotted(Empty):
+    __slots__ = ("size",)
+    size: int
+
+
 class Own:
     def __init__(self, size):
         self.size = size
@@ -65,6 +75,7 @@ DIFFERENT = {
     "bases": (optimizer_class(1), optimizer_class(1, torch.optim.SGD)),
     "objects": (Own(1), Own(2)),
     "dataclasses": (Plain(1), Plain(2)),
+    "dataclasses with slots": (Slotted(1), Slotted(2)),
     "tasks": (digits_mlp(widths=(64,)), digits_mlp(widths=(32,))),
     "wrapped": (functools.lru_cache(lambda: 1), functools.lru_cache(lambda: 2)),
     "methods": (Own(1).__init__, Own(2).__init__),

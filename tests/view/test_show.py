@@ -3,6 +3,7 @@
 import pytest
 
 from dlopt.engine.faces.latex import latex
+from dlopt.sgd import schedules
 from dlopt.sgd.sgd import SGD, heavy_ball, sgd
 from dlopt.view import Shown, show
 from dlopt.view.show import source_of
@@ -24,6 +25,16 @@ def test_a_class_shows_every_rule_and_what_depends_on_the_step():
     assert shown.latex.count(r"\begin{aligned}") == shown.latex.count(r"\end{aligned}") == len(SGD.rules)
     assert r"\textbf{heavy ball} \\" in shown.latex
     assert latex(sgd) in shown.latex and latex(heavy_ball, scalars=SGD.scalars) in shown.latex
+
+
+def test_a_schedule_is_its_equation_and_a_composition_all_of_them():
+    cosine = schedules.cosine(10)
+    assert show(cosine).latex == show(cosine.function).latex == latex(cosine.function)
+    assert r"\cos\left(\frac{\pi t}{T}\right)" in show(cosine).latex
+    assert show(cosine).source == source_of(cosine.function) and show(cosine).name == "cosine(steps=10, floor=0)"
+    twice = show(schedules.warmup(3, cosine) * cosine)
+    assert twice.source.count("def _cosine(") == twice.source.count("def _linear(") == 1
+    assert r"\textbf{linear} \\" in twice.latex and r"\textbf{cosine} \\" in twice.latex
 
 
 def test_the_docstring_is_left_out_and_comments_stay():

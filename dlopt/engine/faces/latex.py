@@ -16,6 +16,9 @@ SYMBOLS = {
     "m": "m",
     "v": "v",
     "t": "t",
+    "scale": "s_t",
+    "steps": "T",
+    "gamma": r"\mathrm{gamma}",  # torch's name in schedules; the letter is the learning rate's
     "lr": r"\gamma",
     "momentum": r"\mu",
     "dampening": r"\tau",
@@ -28,6 +31,7 @@ SYMBOLS = {
 
 _GREEK = "alpha beta gamma delta epsilon eta theta kappa lambda mu nu xi pi rho sigma tau phi chi psi omega".split()
 _RELATIONS = {ast.Lt: "<", ast.LtE: r"\le", ast.Gt: ">", ast.GtE: r"\ge", ast.Eq: "=", ast.NotEq: r"\ne"}
+_SCALAR = frozenset({"**"})
 _OPEN, _SUM, _PRODUCT, _ATOM, _SIMPLE = 0, 1, 2, 3, 4  # how tightly an expression binds
 
 
@@ -43,14 +47,16 @@ def symbol(name: str) -> str:
     if name.endswith("_hat"):
         return rf"\hat{{{symbol(name[:-4])}}}"
     stem, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()  # type: ignore[union-attr]
-    body = "\\" + stem if stem in _GREEK else stem if len(stem) == 1 else rf"\mathrm{{{stem.replace('_', ' ')}}}"
+    words = stem.replace("_", r"\ ")
+    body = "\\" + stem if stem in _GREEK else stem if len(stem) == 1 else rf"\mathrm{{{words}}}"
     return f"{body}_{{{index}}}" if index else body
 
 
 def latex(function: Callable[..., Any], *, scalars: Callable[..., Any] | None = None) -> str:
     r"""The equations of one step of the rule `function`, as an ``aligned`` block.
 
-    With ``scalars``, what depends on the step only is printed first.
+    With ``scalars``, what depends on the step only is printed first. A function of scalars, whose first
+    argument is the step ``t``, is printed as its assignments.
 
     Raises:
         GrammarError: if `function` is outside the grammar.
@@ -64,8 +70,10 @@ def latex(function: Callable[..., Any], *, scalars: Callable[..., Any] | None = 
     """
     lines = []
     if scalars is not None:
-        rule = rule_of(scalars, also=frozenset({"**"}))
-        lines += _Printer(rule, set()).assignments()
+        lines += _Printer(rule_of(scalars, also=_SCALAR), set()).assignments()
+    if getattr(function, "__code__", None) and function.__code__.co_varnames[:1] == ("t",):
+        lines += _Printer(rule_of(function, also=_SCALAR), set()).assignments()
+        return _aligned(lines)
     rule = rule_of(function)
     printer = _Printer(rule, set(rule.elements))
     lines += printer.assignments()
@@ -79,6 +87,10 @@ def latex(function: Callable[..., Any], *, scalars: Callable[..., Any] | None = 
         lines.append(rf"{symbol('p')}_t &= {printer.names['p']} {sign} {text}")
     else:
         lines.append("&" + r",\; ".join(printer.expression(value)[0] for value in rule.returns))
+    return _aligned(lines)
+
+
+def _aligned(lines: list[str]) -> str:
     return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
 
 
@@ -100,6 +112,11 @@ def _at(text: str, time: str) -> str:
     if re.fullmatch(r".*_\w", text):
         return f"{text[:-1]}{{{text[-1]},{time}}}"
     return f"{text}_{time}" if len(time) == 1 else f"{text}_{{{time}}}"
+
+
+def _wordy(a: str, b: str) -> bool:
+    """Whether one of two factors is a word, which would run into the other."""
+    return b.startswith(r"\mathrm") or (a.endswith("}") and "mathrm" in a + b)
 
 
 def _number(value: float) -> str:
@@ -187,7 +204,7 @@ class _Printer:
                 return f"{self.inside(first, _PRODUCT)} {self.squared(right)}"
         a, b = self.inside(left, _PRODUCT), self.inside(right, _PRODUCT)
         b = rf"\left({b}\right)" if b.startswith("-") else b
-        dot = r" \cdot " if re.match(r"\d", b) else r" \, " if a.endswith("}") and "mathrm" in a + b else " "
+        dot = r" \cdot " if re.match(r"\d", b) else r" \, " if _wordy(a, b) else " "
         return f"{a}{dot}{b}"
 
     def squared(self, node: ast.expr) -> str:
@@ -202,6 +219,8 @@ class _Printer:
                 return rf"\sqrt{{{inner[0]}}}"
             case "abs":
                 return rf"\left|{inner[0]}\right|"
+            case "floor":
+                return rf"\left\lfloor {inner[0]} \right\rfloor"
             case "where":
                 return rf"\begin{{cases}} {inner[1]} & {inner[0]} \\ {inner[2]} & \text{{otherwise}} \end{{cases}}"
             case "maximum" | "minimum":

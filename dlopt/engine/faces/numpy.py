@@ -23,12 +23,13 @@ class Namespace:
     log: Any
     sin: Any
     cos: Any
+    floor: Any
     maximum: Any
     minimum: Any
 
     def __init__(self, dtype: Any = np.float64, storage: torch.dtype = torch.float64) -> None:
         self.dtype, self.storage = np.dtype(dtype), storage
-        for name in ("sqrt", "abs", "sign", "exp", "log", "sin", "cos", "maximum", "minimum"):
+        for name in ("sqrt", "abs", "sign", "exp", "log", "sin", "cos", "floor", "maximum", "minimum"):
             setattr(self, name, functools.partial(_apply, getattr(np, name)))
 
     def where(self, condition: Any, a: Any, b: Any) -> Any:
