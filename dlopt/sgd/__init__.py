@@ -4,3 +4,8 @@ from dlopt.sgd import schedules
 from dlopt.sgd.sgd import SGD
 
 __all__ = ["SGD", "schedules"]
+from dlopt.sgd.clip_step import clip_before_step
+from dlopt.sgd.clipping import clip_grad_adaptive_, clip_grad_norm_, clip_grad_value_
+from dlopt.sgd.sgd import SGD
+
+__all__ = ["SGD", "clip_before_step", "clip_grad_adaptive_", "clip_grad_norm_", "clip_grad_value_"]
