@@ -1,7 +1,8 @@
 """The tasks on which methods are compared: a model, its batches, its loss, and how it is judged.
 
 Five stand for deep learning in small: `digits_mlp`, `digits_convnet`, `character_transformer`,
-`digits_autoencoder`, `heavy_tailed_softmax`. Two are convex: `least_squares`, `logistic_regression`.
+`digits_autoencoder`, `heavy_tailed_softmax`. One has gradients that explode: `character_recurrent`. Two are
+convex: `least_squares`, `logistic_regression`.
 """
 
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from dlopt.lab import data, losses, models
+from dlopt.lab import data, losses, models, recurrent
 from dlopt.lab.batches import Batch, split_batches, text_batches
 from dlopt.lab.dataset import Dataset, Split
 
@@ -20,6 +21,7 @@ __all__ = [
     "TASKS",
     "Part",
     "Task",
+    "character_recurrent",
     "character_transformer",
     "digits_autoencoder",
     "digits_convnet",
@@ -160,19 +162,28 @@ def character_transformer(
         >>> tuple(inputs.shape), bool((inputs[:, 1:] == targets[:, :-1]).all())
         ((16, 64), True)
     """
-    _check(part)
-    size = len(data.english_text().vocabulary)
-    return Task(
-        name="character_transformer",
-        model=partial(
-            _model, models.character_transformer, vocabulary=size, width=width, layers=layers, context=context
-        ),
-        batches=partial(text_batches, partial(_characters, "train"), context),
-        loss=losses.next_character,
-        evaluate=partial(losses.evaluate_text, partial(_characters, part), _PREFIX[part], context, windows),
-        batch_size=16,
-        steps=300,
-    )
+    model = partial(models.character_transformer, width=width, layers=layers, context=context)
+    return _text("character_transformer", model, context, part, windows)
+
+
+def character_recurrent(
+    width: int = 64, layers: int = 1, init: recurrent.Recurrence = "orthogonal", gain: float = 1.0,
+    context: int = 64, part: Part = "validation", windows: int = 64,
+) -> Task:  # fmt: skip
+    """Next character of Python's help texts, a plain tanh recurrent network, cross-entropy in nats a character.
+
+    Args:
+        width, layers, init, gain: of :func:`dlopt.lab.recurrent.character_recurrent`.
+        context: length of a window, through all of which the gradient flows back.
+        part, windows: as for :func:`character_transformer`.
+
+    Example:
+        >>> task = character_recurrent(gain=1.5)
+        >>> 4 < task.loss(task.model(0), next(task.batches(0, 16))).item() < 6  # log 103 = 4.6
+        True
+    """
+    model = partial(recurrent.character_recurrent, width=width, layers=layers, init=init, gain=gain)
+    return _text("character_recurrent", model, context, part, windows)
 
 
 def heavy_tailed_softmax(groups: int = 8, features: int = 64) -> Task:
@@ -213,7 +224,7 @@ def heavy_tailed_softmax(groups: int = 8, features: int = 64) -> Task:
 TASKS: dict[str, Callable[..., Task]] = {
     task.__name__: task
     for task in (digits_mlp, digits_convnet, character_transformer, digits_autoencoder, heavy_tailed_softmax,
-                 least_squares, logistic_regression)
+                 character_recurrent, least_squares, logistic_regression)
 }  # fmt: skip
 """Every task by its name: ``TASKS["digits_mlp"]()``."""
 
@@ -239,6 +250,20 @@ def _supervised(
         evaluate=partial(losses.evaluate_split, partial(_part, source, part), _PREFIX[part], loss),
         batch_size=batch_size,
         steps=steps,
+    )
+
+
+def _text(name: str, model: Callable[..., nn.Module], context: int, part: Part, windows: int) -> Task:
+    """A language model over characters, on windows of `context` of them."""
+    _check(part)
+    return Task(
+        name=name,
+        model=partial(_model, model, vocabulary=len(data.english_text().vocabulary)),
+        batches=partial(text_batches, partial(_characters, "train"), context),
+        loss=losses.next_character,
+        evaluate=partial(losses.evaluate_text, partial(_characters, part), _PREFIX[part], context, windows),
+        batch_size=16,
+        steps=300,
     )
 
 
