@@ -27,8 +27,11 @@ def plain(p, d):
 
 
 def kahan(p, d, c):
-    """Compensated summation (Kahan 1965): ``c`` keeps what rounding to the parameter's dtype lost."""
-    change = d + c
+    """Compensated summation (Kahan 1965): ``c`` keeps what rounding to the parameter's dtype lost.
+
+    A rule that proposes exactly -p sets the element to zero, and then nothing is left to be made up for.
+    """
+    change = xp.where(d == -p, d, d + c)
     new = xp.stored(p + change)
     return new, change - (new - p)
 
