@@ -24,3 +24,15 @@ __all__ = [
     "soft_threshold",
     "update_bn",
 ]
+from dlopt.sgd.noise import (
+    GradientNoise,
+    example_gradients,
+    gradient_covariance,
+    stationary_covariance,
+    stationary_variance,
+)
+from dlopt.sgd.sgd import SGD
+
+__all__ = [
+    "SGD", "GradientNoise", "example_gradients", "gradient_covariance", "stationary_covariance", "stationary_variance",
+]  # fmt: skip
