@@ -1,6 +1,7 @@
 """Endless streams of training batches, the same for everyone who asks with the same seed."""
 
 from collections.abc import Callable, Iterator
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -8,27 +9,34 @@ from torch import Tensor
 
 from dlopt.lab.dataset import Split
 
-__all__ = ["Batch", "cut_windows", "split_batches", "text_batches"]
+__all__ = ["Batch", "Order", "check_order", "cut_windows", "split_batches", "text_batches"]
 
 Batch = tuple[Tensor, Tensor]
+Order = Literal["reshuffled", "once", "replacement", "cyclic", "sorted"]
 
 
-def split_batches(part: Callable[[], Split], seed: int, batch_size: int) -> Iterator[Batch]:
-    """Batches without replacement, reshuffled after every pass.
+def split_batches(
+    part: Callable[[], Split], seed: int, batch_size: int, order: Order = "reshuffled"
+) -> Iterator[Batch]:
+    """Batches of the rows in some order; by default without replacement, reshuffled after every pass.
 
-    What does not fill a batch at the end of a pass is left out; all rows take part in the next shuffle.
+    What does not fill a batch at the end of a pass is left out. When the rows are reshuffled, all take part in the
+    next shuffle; in the orders that never change, the same rows are left out for ever.
 
     Args:
         part: returns the rows to draw from.
         seed: at least 0; decides the order.
         batch_size: rows a batch; the number of rows or more gives the whole part, in its own order, every
-            time.
+            time (with replacement: so many draws).
+        order: ``"reshuffled"`` after every pass, shuffled ``"once"``, every row of every batch drawn afresh with
+            ``"replacement"``, ``"cyclic"`` as the rows lie, or ``"sorted"`` by target, as a folder for each class
+            would be read. The first pass of ``"once"`` is that of ``"reshuffled"``.
 
     Yields:
         ``(inputs, targets)``, with `batch_size` rows each.
 
     Raises:
-        ValueError: `batch_size` below 1 or a negative seed, on the first `next`.
+        ValueError: `batch_size` below 1, a negative seed or an unknown order, on the first `next`.
 
     Example:
         >>> rows = Split(torch.arange(4.0), torch.arange(4))
@@ -36,13 +44,34 @@ def split_batches(part: Callable[[], Split], seed: int, batch_size: int) -> Iter
         >>> sorted(next(stream)[1].tolist() + next(stream)[1].tolist())
         [0, 1, 2, 3]
     """
+    check_order(order)
     generator, split = _generator(seed, batch_size), part()
-    while batch_size >= len(split):
+    n = len(split)
+    while order == "replacement":
+        chosen = torch.randint(n, (batch_size,), generator=generator)
+        yield split.inputs[chosen], split.targets[chosen]
+    while batch_size >= n:
         yield split.inputs, split.targets
+    rows = torch.randperm(n, generator=generator)
+    if order == "cyclic":
+        rows = torch.arange(n)
+    if order == "sorted":
+        rows = torch.argsort(split.targets.flatten(), stable=True)
     while True:
-        order = torch.randperm(len(split), generator=generator)
-        for chosen in order[: len(split) - len(split) % batch_size].split(batch_size):
+        for chosen in rows[: n - n % batch_size].split(batch_size):
             yield split.inputs[chosen], split.targets[chosen]
+        if order == "reshuffled":
+            rows = torch.randperm(n, generator=generator)
+
+
+def check_order(order: str) -> None:
+    """Refuse what is no :data:`Order`.
+
+    Raises:
+        ValueError: an unknown order.
+    """
+    if order not in get_args(Order):
+        raise ValueError(f"order must be one of {', '.join(get_args(Order))}, got {order!r}")
 
 
 def text_batches(text: Callable[[], Tensor], context: int, seed: int, batch_size: int) -> Iterator[Batch]:

@@ -36,3 +36,7 @@ from dlopt.sgd.sgd import SGD
 __all__ = [
     "SGD", "GradientNoise", "example_gradients", "gradient_covariance", "stationary_covariance", "stationary_variance",
 ]  # fmt: skip
+from dlopt.sgd.order import OrderSampler, order
+from dlopt.sgd.sgd import SGD
+
+__all__ = ["SGD", "OrderSampler", "order"]

@@ -1,3 +1,4 @@
+import hashlib
 import math
 import pickle
 from itertools import islice
@@ -6,10 +7,19 @@ import pytest
 import torch
 from torch import nn
 
-from dlopt.lab import losses
+from dlopt.lab import losses, run
 from dlopt.lab.batches import split_batches, text_batches
 from dlopt.lab.dataset import Split
-from dlopt.lab.tasks import TASKS, digits_mlp, heavy_tailed_softmax, logistic_regression
+from dlopt.lab.fingerprint import fingerprint
+from dlopt.lab.tasks import (
+    TASKS,
+    character_transformer,
+    digits_mlp,
+    heavy_tailed_softmax,
+    least_squares,
+    logistic_regression,
+    with_order,
+)  # fmt: skip
 
 ROWS = Split(torch.arange(10.0)[:, None], torch.arange(10))
 
@@ -48,6 +58,76 @@ def test_a_pass_takes_every_row_once_and_the_next_is_reshuffled():
     assert len({tuple(order) for order in passes}) == 3
     sizes = {len(targets) for _, targets in islice(split_batches(lambda: ROWS, 0, 4), 20)}
     assert sizes == {4}
+
+
+def test_the_default_stream_is_what_it_always_was():
+    digest = hashlib.sha256()
+    for size in (1, 3, 4, 10, 99):
+        for seed in (0, 7):
+            for _, targets in islice(split_batches(lambda: ROWS, seed, size), 25):
+                digest.update(bytes(targets.tolist()) + b"|")
+    assert digest.hexdigest() == "72ce02ca02402d0d3900b065eb780a2fd38e0f75874bf9382dcea285fbbb7cd3"
+
+
+def passes(order, size=5, count=6, rows=ROWS, seed=0):
+    stream = split_batches(lambda: rows, seed, size, order)
+    return [[i for _ in range(10 // size) for i in next(stream)[1].tolist()] for _ in range(count)]
+
+
+def test_orders_of_rows():
+    fresh, once, cyclic = passes("reshuffled"), passes("once"), passes("cyclic")
+    assert once == [fresh[0]] * 6 and once != passes("once", seed=1)
+    assert cyclic == [list(range(10))] * 6
+    mixed = Split(torch.arange(10.0), torch.tensor([2, 0, 1, 2, 0, 1, 2, 0, 1, 2]))
+    assert passes("sorted", rows=mixed) == [[0, 0, 0, 1, 1, 1, 2, 2, 2, 2]] * 6
+    inputs, _ = next(split_batches(lambda: mixed, 0, 5, "sorted"))
+    assert inputs.tolist() == [1, 4, 7, 2, 5]
+    real = Split(torch.arange(3.0), torch.tensor([[0.5], [-1.0], [0.0]]))
+    assert next(split_batches(lambda: real, 0, 2, "sorted"))[1].tolist() == [[-1.0], [0.0]]
+
+
+def test_orders_that_never_change_leave_the_same_rows_out_for_ever():
+    for order, seen in {"reshuffled": 10, "once": 8, "cyclic": 8, "sorted": 8, "replacement": 10}.items():
+        stream = split_batches(lambda: ROWS, 0, 4, order)
+        assert len({i for _, targets in islice(stream, 60) for i in targets.tolist()}) == seen
+
+
+def test_with_replacement_rows_are_independent_draws():
+    drawn = torch.tensor(passes("replacement", count=2000))
+    counts = torch.stack([torch.bincount(row, minlength=10) for row in drawn])
+    assert (counts == 0).double().mean().item() == pytest.approx(0.9**10, abs=0.01)
+    assert counts.sum(0).double().div(20_000).sub(0.1).abs().max() < 0.01
+    assert len(next(split_batches(lambda: ROWS, 0, 25, "replacement"))[1]) == 25
+
+
+def test_a_task_in_another_order_travels_and_is_told_apart():
+    task = digits_mlp()
+    other = with_order(task, "once")
+    assert other.name == "digits_mlp, once" and with_order(other, "sorted").name == "digits_mlp, sorted"
+    first, again = other.batches(3, 539), pickle.loads(pickle.dumps(other)).batches(3, 539)
+    a, b, c = next(first), next(first), next(again)
+    assert torch.equal(a[0], b[0]) and torch.equal(a[0], c[0])
+    assert torch.equal(a[0], next(task.batches(3, 539))[0])
+    assert len({fingerprint(with_order(task, order)) for order in ("once", "replacement", "cyclic", "sorted")}) == 4
+    assert fingerprint(other) == fingerprint(with_order(digits_mlp(), "once"))
+
+
+def test_runs_in_different_orders_differ_and_start_alike():
+    ends = [
+        run(task, {"sgd": torch.optim.SGD}, settings=[{"lr": 0.1}], seeds=[0], steps=40, every=40, cache=False,
+            progress=False)["val_loss"].tolist()
+        for task in (least_squares(), with_order(least_squares(), "reshuffled"), with_order(least_squares(), "once"))
+    ]  # fmt: skip
+    assert ends[0] == ends[1] and ends[0][0] == ends[2][0] and ends[0][1] != ends[2][1]
+
+
+def test_orders_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match="order must be one of reshuffled"):
+        next(split_batches(lambda: ROWS, 0, 2, "random"))
+    with pytest.raises(ValueError, match="order must"):
+        with_order(digits_mlp(), "random")
+    with pytest.raises(ValueError, match="character_transformer are not rows"):
+        with_order(character_transformer(), "once")
 
 
 def test_a_large_batch_is_the_whole_part():
