@@ -5,8 +5,7 @@ Five stand for deep learning in small: `digits_mlp`, `digits_convnet`, `characte
 convex: `least_squares`, `logistic_regression`.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, Literal
 
@@ -15,9 +14,8 @@ from torch import Tensor, nn
 
 from dlopt.lab import data, losses, models, recurrent
 from dlopt.lab.batches import Batch, split_batches, text_batches
-from dlopt.lab import data, losses, models
-from dlopt.lab.batches import Batch, Order, check_order, split_batches, text_batches
 from dlopt.lab.dataset import Dataset, Split
+from dlopt.lab.task import Task, with_order
 
 __all__ = [
     "TASKS",
@@ -36,29 +34,6 @@ __all__ = [
 
 Part = Literal["train", "validation", "test"]
 _PREFIX = {"train": "full", "validation": "val", "test": "test"}
-
-
-@dataclass(frozen=True)
-class Task:
-    """Something to train, ready to be sent to another process.
-
-    Attributes:
-        name: the task's name.
-        model: seed → a freshly initialized module.
-        batches: (seed, batch_size) → endless (inputs, targets), reshuffled after every pass unless `with_order`
-            says otherwise.
-        loss: (model, batch) → a scalar to minimize.
-        evaluate: model → named numbers, losses and accuracies of the evaluated part.
-        batch_size, steps: what to use unless told otherwise.
-    """
-
-    name: str
-    model: Callable[[int], nn.Module]
-    batches: Callable[[int, int], Iterator[Batch]]
-    loss: Callable[[nn.Module, Batch], Tensor]
-    evaluate: Callable[[nn.Module], dict[str, float]]
-    batch_size: int
-    steps: int
 
 
 def digits_mlp(widths: tuple[int, ...] = (64,), init: models.Init = "he", part: Part = "validation") -> Task:
@@ -223,29 +198,6 @@ def heavy_tailed_softmax(groups: int = 8, features: int = 64) -> Task:
         batch_size=groups * 2 ** (groups - 1),
         steps=300,
     )
-
-
-def with_order(task: Task, order: Order) -> Task:
-    """The same task with its examples visited in another order; see :func:`dlopt.lab.batches.split_batches`.
-
-    Args:
-        task: one that draws rows of a data set, so any but `character_transformer`.
-        order: ``"reshuffled"`` (what every task does unless told otherwise), ``"once"``, ``"replacement"``,
-            ``"cyclic"`` or ``"sorted"``. It stands in the new task's name.
-
-    Raises:
-        ValueError: an unknown order, or a task whose batches have none.
-
-    Example:
-        >>> task = with_order(digits_mlp(), "sorted")
-        >>> task.name, next(task.batches(0, 4))[1].tolist()
-        ('digits_mlp, sorted', [0, 0, 0, 0])
-    """
-    check_order(order)
-    if not (isinstance(task.batches, partial) and task.batches.func is split_batches):
-        raise ValueError(f"the batches of {task.name} are not rows of a data set: they have no order")
-    name = task.name.split(",")[0]
-    return replace(task, name=f"{name}, {order}", batches=partial(task.batches, order=order))
 
 
 TASKS: dict[str, Callable[..., Task]] = {

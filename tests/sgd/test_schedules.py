@@ -406,7 +406,7 @@ REFUSED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("make, arguments", REFUSED, ids=str)
+@pytest.mark.parametrize("make, arguments", REFUSED)
 def test_bad_input_is_refused_with_the_reason(make, arguments):
     with pytest.raises(
         ValueError,
