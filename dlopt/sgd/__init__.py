@@ -38,3 +38,7 @@ __all__ = [
     "stationary_variance",
     "update_bn",
 ]
+from dlopt.sgd.finite_sums import linear_loss, sag, saga, sarah, scsg, svrg, table_bytes
+from dlopt.sgd.sgd import SGD
+
+__all__ = ["SGD", "linear_loss", "sag", "saga", "sarah", "scsg", "svrg", "table_bytes"]
