@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dlopt.lab.experiment import Tuning, run, steps_to, tune
     from dlopt.lab.landscapes import LANDSCAPES, Landscape
     from dlopt.lab.settings import grid, sample
+    from dlopt.lab.sharpness import few_digits, with_sharpness
     from dlopt.lab.statistics import (
         bootstrap_interval,
         effect_size,
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LANDSCAPES", "Landscape", "TASKS", "Task", "Tuning", "assertion", "bench", "bootstrap_interval", "claim",
-    "data", "effect_size", "equivalence", "grid", "holm", "iterates", "landscapes", "mean_interval", "models",
-    "paired_test", "rate", "run", "sample", "step_map", "steps_to", "tasks", "tune",
+    "data", "effect_size", "equivalence", "few_digits", "grid", "holm", "iterates", "landscapes", "mean_interval",
+    "models", "paired_test", "rate", "run", "sample", "step_map", "steps_to", "tasks", "tune", "with_sharpness",
 ]  # fmt: skip
 
 _MODULES = ("bench", "data", "landscapes", "models", "tasks")
@@ -37,6 +38,7 @@ _HOME = {
     "experiment": ("Tuning", "run", "steps_to", "tune"),
     "landscapes": ("LANDSCAPES", "Landscape"),
     "settings": ("grid", "sample"),
+    "sharpness": ("few_digits", "with_sharpness"),
     "statistics": (
         "bootstrap_interval", "effect_size", "equivalence", "holm", "mean_interval", "paired_test",
     ),

@@ -18,6 +18,7 @@ __all__ = [
     "logistic",
     "next_character",
     "reconstruction",
+    "squared_error",
 ]
 
 
@@ -69,6 +70,18 @@ def reconstruction(model: nn.Module, batch: Batch) -> Tensor:
     return (model(inputs) - inputs.flatten(1)).square().sum(1).mean() / 2
 
 
+def squared_error(model: nn.Module, batch: Batch) -> Tensor:
+    """Mean squared error of outputs ``(n, classes)`` against the one-hot code of int64 ``(n,)``, over n and classes.
+
+    Example:
+        >>> float(squared_error(nn.Identity(), (torch.zeros(3, 4), torch.arange(3))))
+        0.25
+    """
+    inputs, targets = batch
+    outputs = model(inputs)
+    return F.mse_loss(outputs, F.one_hot(targets, outputs.shape[1]).to(outputs.dtype))
+
+
 def next_character(model: nn.Module, batch: Batch) -> Tensor:
     """Mean cross-entropy in nats a character of logits ``(n, length, vocabulary)`` for int64 ``(n, length)``.
 
@@ -101,7 +114,7 @@ def evaluate_split(
     split, training = part(), model.training
     model.eval()
     metrics = {f"{prefix}_loss": float(loss(model, (split.inputs, split.targets)))}
-    if loss in (cross_entropy, logistic):
+    if loss in (cross_entropy, logistic, squared_error):
         logits = model(split.inputs)
         guesses = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
         metrics[f"{prefix}_accuracy"] = (guesses == split.targets).double().mean().item()

@@ -1,0 +1,123 @@
+"""The sharpness of a loss, its largest Hessian eigenvalue, recorded while a network trains."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+from dlopt.curvature import hessian_operator, top_eigenvalues
+from dlopt.lab import data, losses, models
+from dlopt.lab.batches import Batch, split_batches
+from dlopt.lab.dataset import Split
+from dlopt.lab.tasks import Task
+
+__all__ = ["few_digits", "with_sharpness"]
+
+_LOSSES: dict[str, Callable[[nn.Module, Batch], Tensor]] = {
+    "squared": losses.squared_error,
+    "cross_entropy": losses.cross_entropy,
+}
+
+
+def few_digits(
+    loss: Literal["squared", "cross_entropy"] = "squared",
+    *,
+    examples: int = 300,
+    widths: Sequence[int] = (64, 64),
+    activation: Literal["relu", "tanh"] = "tanh",
+    init: models.Init = "torch",
+) -> Task:
+    """The first training digits, few enough to take all of them at every step, and a smooth network.
+
+    Args:
+        loss: ``"squared"``, :func:`dlopt.lab.losses.squared_error`, or ``"cross_entropy"`` in nats.
+        examples: from 1 to 1,077; also the task's batch size, so that a run is full batch unless told otherwise.
+        widths, activation, init: of :func:`dlopt.lab.models.mlp`.
+
+    Returns:
+        A task that is judged by `val_loss` and `val_accuracy`.
+
+    Raises:
+        ValueError: an unknown loss, a number of examples out of range, or as the model says.
+
+    Example:
+        >>> task = few_digits(examples=100)
+        >>> inputs, targets = next(task.batches(0, task.batch_size))
+        >>> len(inputs), 0.05 < task.loss(task.model(0), (inputs, targets)).item() < 0.2
+        (100, True)
+    """
+    if loss not in _LOSSES:
+        raise ValueError(f"loss must be one of {', '.join(_LOSSES)}, got {loss!r}")
+    if not 1 <= examples <= len(data.digits().train):
+        raise ValueError(f"examples must be from 1 to {len(data.digits().train)}, got {examples}")
+    return Task(
+        name=f"few_digits_{loss}",
+        model=partial(_model, tuple(widths), activation, init),
+        batches=partial(split_batches, partial(_first, examples)),
+        loss=_LOSSES[loss],
+        evaluate=partial(losses.evaluate_split, _validation, "val", _LOSSES[loss]),
+        batch_size=examples,
+        steps=1000,
+    )
+
+
+def with_sharpness(task: Task, tol: float = 1e-3) -> Task:
+    """The same task, whose records also hold the curvature of the loss over all training data.
+
+    `full_loss` is that loss; `sharpness` its largest Hessian eigenvalue; `slope` the component of its gradient along
+    the eigenvector, whose sign is kept from record to record. Where the loss is no longer finite, all are inf.
+    A record costs about 10 products with the Hessian; the eigenvector of a model's last record starts the next search.
+
+    Args:
+        task: with batches from a data split; the training part is what a batch of any large size holds.
+        tol: relative error of the sharpness, an upper bound.
+
+    Example:
+        >>> task = with_sharpness(few_digits(examples=100))
+        >>> sorted(task.evaluate(task.model(0)))
+        ['full_loss', 'sharpness', 'slope', 'val_accuracy', 'val_loss']
+    """
+    return Task(
+        name=task.name,
+        model=task.model,
+        batches=task.batches,
+        loss=task.loss,
+        evaluate=partial(_evaluate, task, tol),
+        batch_size=task.batch_size,
+        steps=task.steps,
+    )
+
+
+_WHOLE = 10**9
+_known: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
+
+
+def _evaluate(task: Task, tol: float, model: nn.Module) -> dict[str, float]:
+    batches: Iterator[Batch] = task.batches(0, _WHOLE)
+    batch = next(batches)
+    metrics = task.evaluate(model)
+    try:
+        hessian = hessian_operator(lambda: task.loss(model, batch), model.parameters())
+        start, dtype = _known.get(model), hessian.gradient.dtype
+        top = top_eigenvalues(hessian, hessian.size, tol=tol, start=start, dtype=dtype)
+    except ValueError:  # overflow, in the loss or in a product
+        return metrics | dict.fromkeys(("full_loss", "sharpness", "slope"), float("inf"))
+    vector = top.vectors[0] if start is None or top.vectors[0] @ start > 0 else -top.vectors[0]
+    _known[model] = vector
+    slope = float(hessian.gradient @ vector)
+    return metrics | {"full_loss": hessian.loss, "sharpness": float(top.values[0]), "slope": slope}
+
+
+def _model(widths: tuple[int, ...], activation: Literal["relu", "tanh"], init: models.Init, seed: int) -> nn.Module:
+    return models.mlp(64, 10, widths, activation=activation, init=init, seed=seed)
+
+
+def _first(examples: int) -> Split:
+    train = data.digits().train
+    return Split(train.inputs[:examples], train.targets[:examples])
+
+
+def _validation() -> Split:
+    return data.digits().validation
