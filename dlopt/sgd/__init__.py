@@ -6,6 +6,7 @@ from dlopt.sgd.batch_statistics import update_bn
 from dlopt.sgd.clip_step import clip_before_step
 from dlopt.sgd.clipping import clip_grad_adaptive_, clip_grad_norm_, clip_grad_value_
 from dlopt.sgd.early_stopping import EarlyStopping
+from dlopt.sgd.finite_sums import linear_loss, sag, saga, sarah, scsg, svrg, table_bytes
 from dlopt.sgd.noise import (
     GradientNoise,
     example_gradients,
@@ -31,14 +32,17 @@ __all__ = [
     "example_gradients",
     "gradient_covariance",
     "l1_prox",
+    "linear_loss",
     "order",
+    "sag",
+    "saga",
+    "sarah",
     "schedules",
+    "scsg",
     "soft_threshold",
     "stationary_covariance",
     "stationary_variance",
+    "svrg",
+    "table_bytes",
     "update_bn",
 ]
-from dlopt.sgd.finite_sums import linear_loss, sag, saga, sarah, scsg, svrg, table_bytes
-from dlopt.sgd.sgd import SGD
-
-__all__ = ["SGD", "linear_loss", "sag", "saga", "sarah", "scsg", "svrg", "table_bytes"]
