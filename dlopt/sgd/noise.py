@@ -67,7 +67,7 @@ def stationary_variance(lr: Any, h: Any, variance: Any = 1.0, momentum: float = 
     spread = lr * noise * (1 + b) / ((1 - b) * (1 + b + a) * curvature)  # 1 + b - a = lr h
     if nesterov:
         spread = spread * ((1 + mu) ** 2 + mu**2 - 2 * mu * (1 + mu) * a / (1 + b))
-    settles = (step > 0) & (1 + b + a > 0) & (b > -1)
+    settles = (step > 0) & (1 + b + a > 0)
     result = torch.where(settles, spread, torch.inf)
     if isinstance(h, Tensor) or isinstance(variance, Tensor):
         return result

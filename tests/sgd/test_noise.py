@@ -12,6 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import dlopt
 from dlopt import lab
 from dlopt.sgd import example_gradients, gradient_covariance, stationary_covariance, stationary_variance
+from tests.sgd.exercises.stochastic_gradients import batch_error
 
 METHODS = [(0.0, False), (0.9, False), (0.5, False), (0.9, True), (0.5, True)]
 
@@ -326,3 +327,11 @@ def test_delayed_gradient_descent_is_stable_below_its_edge(delay, edge):
         return abs(lab.iterates(partial(dlopt.SGD, lr=step), stale, 1.0, 3000)[-20:]).max()
 
     assert last(0.98 * exact) < 1e-3 < 1e3 < last(1.02 * exact)
+
+
+def test_the_model_answer_of_the_exercise_is_unbiased():
+    """Its mean over all 20 batches of 3 out of 6 is the mean squared error over them."""
+    rows = np.random.default_rng(0).normal(size=(6, 4)) + 2
+    batches = [rows[list(three)] for three in itertools.combinations(range(6), 3)]
+    truth = np.mean([((batch.mean(0) - rows.mean(0)) ** 2).sum() for batch in batches])
+    assert np.mean([batch_error(batch, 6) for batch in batches]) == pytest.approx(truth, rel=1e-12)
