@@ -1,7 +1,7 @@
 """Extreme eigenvalues of a symmetric matrix that is known by its products only.
 
 Lanczos 1950, J. Res. Nat. Bur. Standards 45(4), in the form of Golub & Van Loan, Matrix Computations, 4th ed.,
-section 10.1, algorithm 10.1.1, with full reorthogonalization (section 10.3.1): in floating point the basis loses its
+section 10.1, algorithm 10.1.1, with full reorthogonalization (section 10.3): in floating point the basis loses its
 orthogonality just when an eigenvalue has converged, and would find it again and again.
 """
 

@@ -1,6 +1,7 @@
 """The sharpness of a loss, its largest Hessian eigenvalue, recorded while a network trains."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -63,51 +64,51 @@ def few_digits(
     )
 
 
-def with_sharpness(task: Task, tol: float = 1e-3) -> Task:
+def with_sharpness(task: Task, k: int = 1, *, tol: float = 1e-3) -> Task:
     """The same task, whose records also hold the curvature of the loss over all training data.
 
     `full_loss` is that loss; `sharpness` its largest Hessian eigenvalue; `slope` the component of its gradient along
-    the eigenvector, whose sign is kept from record to record. Where the loss is no longer finite, all are inf.
-    A record costs about 10 products with the Hessian; the eigenvector of a model's last record starts the next search.
+    the eigenvector, whose sign is kept from record to record. With a `k` above 1 the next largest eigenvalues are
+    `sharpness_2`, `sharpness_3` and so on. Where the loss is no longer finite, all are inf. A record costs about 10
+    products with the Hessian; the eigenvector of a model's last record starts the next search.
 
     Args:
         task: with batches from a data split; the training part is what a batch of any large size holds.
-        tol: relative error of the sharpness, an upper bound.
+        k: how many eigenvalues.
+        tol: relative to the largest one in modulus, an upper bound on their errors.
+
+    Raises:
+        ValueError: `k` is no whole number from 1 on.
 
     Example:
         >>> task = with_sharpness(few_digits(examples=100))
         >>> sorted(task.evaluate(task.model(0)))
         ['full_loss', 'sharpness', 'slope', 'val_accuracy', 'val_loss']
     """
-    return Task(
-        name=task.name,
-        model=task.model,
-        batches=task.batches,
-        loss=task.loss,
-        evaluate=partial(_evaluate, task, tol),
-        batch_size=task.batch_size,
-        steps=task.steps,
-    )
+    if not (isinstance(k, int) and k >= 1):
+        raise ValueError(f"k must be a whole number from 1 on, got {k!r}")
+    return replace(task, evaluate=partial(_evaluate, task, k, tol))
 
 
 _WHOLE = 10**9
 _known: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
 
 
-def _evaluate(task: Task, tol: float, model: nn.Module) -> dict[str, float]:
+def _evaluate(task: Task, k: int, tol: float, model: nn.Module) -> dict[str, float]:
     batches: Iterator[Batch] = task.batches(0, _WHOLE)
     batch = next(batches)
     metrics = task.evaluate(model)
+    names = ["sharpness", *(f"sharpness_{i}" for i in range(2, k + 1))]
     try:
         hessian = hessian_operator(lambda: task.loss(model, batch), model.parameters())
         start, dtype = _known.get(model), hessian.gradient.dtype
-        top = top_eigenvalues(hessian, hessian.size, tol=tol, start=start, dtype=dtype)
+        top = top_eigenvalues(hessian, hessian.size, k, tol=tol, start=start, dtype=dtype)
     except ValueError:  # overflow, in the loss or in a product
-        return metrics | dict.fromkeys(("full_loss", "sharpness", "slope"), float("inf"))
+        return metrics | dict.fromkeys(("full_loss", "slope", *names), float("inf"))
     vector = top.vectors[0] if start is None or top.vectors[0] @ start > 0 else -top.vectors[0]
     _known[model] = vector
     slope = float(hessian.gradient @ vector)
-    return metrics | {"full_loss": hessian.loss, "sharpness": float(top.values[0]), "slope": slope}
+    return metrics | {"full_loss": hessian.loss, "slope": slope} | dict(zip(names, top.values.tolist(), strict=True))
 
 
 def _model(widths: tuple[int, ...], activation: Literal["relu", "tanh"], init: models.Init, seed: int) -> nn.Module:

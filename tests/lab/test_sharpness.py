@@ -28,10 +28,11 @@ def dense(task, model):
 def test_sharpness_and_slope_are_those_of_the_dense_hessian(loss):
     task = small(loss)
     model = task.model(0)
-    metrics = lab.with_sharpness(task, tol=1e-5).evaluate(model)
+    metrics = lab.with_sharpness(task, 3, tol=1e-5).evaluate(model)
     matrix, gradient = dense(task, model)
     values, vectors = np.linalg.eigh(matrix.double().numpy())
-    assert metrics["sharpness"] == pytest.approx(values[-1], rel=1e-4)
+    found = [metrics[name] for name in ("sharpness", "sharpness_2", "sharpness_3")]
+    np.testing.assert_allclose(found, values[:-4:-1], rtol=1e-4)
     assert abs(metrics["slope"]) == pytest.approx(abs(vectors[:, -1] @ gradient.double().numpy()), rel=0.02)
     assert metrics["full_loss"] == pytest.approx(task.loss(model, next(task.batches(0, 20))).item())
     assert metrics | task.evaluate(model) == metrics
@@ -91,6 +92,12 @@ def test_a_run_that_diverges_is_kept_and_the_cache_gives_it_back():
     assert first["diverged"].tolist() == [False] * 5 + [False] + [True] * 4
     assert first[first["diverged"]]["sharpness"].tolist() == [math.inf] * 4
     np.testing.assert_array_equal(first["sharpness"], again["sharpness"])
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, None])
+def test_a_bad_number_of_eigenvalues_is_refused(k):
+    with pytest.raises(ValueError, match="k must be a whole number from 1 on"):
+        lab.with_sharpness(small(), k)
 
 
 @pytest.mark.parametrize(
