@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dlopt.lab import bench, data, landscapes, models, tasks
     from dlopt.lab.claims import assertion, claim
     from dlopt.lab.dynamics import iterates, rate, step_map
+    from dlopt.lab.edge import Valley, valley
     from dlopt.lab.experiment import Tuning, run, steps_to, tune
     from dlopt.lab.landscapes import LANDSCAPES, Landscape
     from dlopt.lab.settings import grid, sample
@@ -26,15 +27,17 @@ if TYPE_CHECKING:
     from dlopt.lab.tasks import TASKS, Task
 
 __all__ = [
-    "LANDSCAPES", "Landscape", "TASKS", "Task", "Tuning", "assertion", "bench", "bootstrap_interval", "claim",
-    "data", "effect_size", "equivalence", "few_digits", "grid", "holm", "iterates", "landscapes", "mean_interval",
-    "models", "paired_test", "rate", "run", "sample", "step_map", "steps_to", "tasks", "tune", "with_sharpness",
+    "LANDSCAPES", "Landscape", "TASKS", "Task", "Tuning", "Valley", "assertion", "bench", "bootstrap_interval",
+    "claim", "data", "effect_size", "equivalence", "few_digits", "grid", "holm", "iterates", "landscapes",
+    "mean_interval", "models", "paired_test", "rate", "run", "sample", "step_map", "steps_to", "tasks", "tune",
+    "valley", "with_sharpness",
 ]  # fmt: skip
 
 _MODULES = ("bench", "data", "landscapes", "models", "tasks")
 _HOME = {
     "claims": ("assertion", "claim"),
     "dynamics": ("iterates", "rate", "step_map"),
+    "edge": ("Valley", "valley"),
     "experiment": ("Tuning", "run", "steps_to", "tune"),
     "landscapes": ("LANDSCAPES", "Landscape"),
     "settings": ("grid", "sample"),
