@@ -23,6 +23,7 @@ SYMBOLS = {
     "momentum": r"\mu",
     "dampening": r"\tau",
     "weight_decay": r"\lambda",
+    "l1": r"\lambda_1",
     "eps": r"\varepsilon",
     "beta1": r"\beta_1",
     "beta2": r"\beta_2",
