@@ -17,13 +17,14 @@ from dlopt.engine.optimizer import EngineOptions, RuleOptimizer
 from dlopt.engine.rule import with_namespace, xp
 
 
-def soft_threshold(x, *, threshold):
-    return xp.sign(x) * xp.maximum(xp.abs(x) - threshold, 0)
+def soft_threshold(x, *, k):
+    return xp.sign(x) * xp.maximum(xp.abs(x) - k, 0)
 
 
 def proximal(g, p, *, lr, l1):
     u = p - lr * g
-    return soft_threshold(u, threshold=lr * l1) - p
+    z = soft_threshold(u, k=lr * l1)
+    return z - p
 
 
 class ProximalSGD(RuleOptimizer):
@@ -100,8 +101,7 @@ def l1_prox(strength: float) -> Callable[[Any, float], Any]:
 
 
 def _shrunk(strength: float, w: Any, lr: float) -> Any:
-    threshold = lr * strength
     if isinstance(w, torch.Tensor):
         namespace = torch_face.namespace(w.dtype, w.dtype)
-        return with_namespace(soft_threshold, namespace)(w, threshold=threshold) + 0.0  # no -0.0
-    return soft_threshold(np.asarray(w), threshold=threshold) + 0.0
+        return with_namespace(soft_threshold, namespace)(w, k=lr * strength) + 0.0  # no -0.0
+    return soft_threshold(np.asarray(w), k=lr * strength) + 0.0

@@ -201,7 +201,7 @@ def test_prox_of_tensors_and_arrays(dtype):
 
 def test_soft_threshold_by_hand():
     x = np.linspace(-2, 2, 41)
-    np.testing.assert_allclose(soft_threshold(x, threshold=0.7), shrink(x, 0.7), atol=1e-15)
+    np.testing.assert_allclose(soft_threshold(x, k=0.7), shrink(x, 0.7), atol=1e-15)
 
 
 @pytest.mark.parametrize("strength", [-1, float("nan"), float("inf"), "1", None])
