@@ -77,6 +77,16 @@ def test_all_permutations_are_equally_likely_over_seeds(how):
     assert stats.chisquare(np.bincount(found, minlength=24)).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("how", ["replacement", "reshuffled"])
+def test_the_mean_of_numbers_ends_an_epoch_with_the_exact_variance(how):
+    n, q, seeds = 10, 0.8, 6000
+    a = np.arange(n) - (n - 1) / 2
+    w = (1 - q) * q ** np.arange(n)[::-1]
+    exact = a.var() * w @ w if how == "replacement" else n / (n - 1) * a.var() * (w @ w - w.sum() ** 2 / n)
+    ends = np.array([a[order(n, 1, how, seed)[0].numpy()] @ w for seed in range(seeds)])
+    assert np.mean(ends**2) == pytest.approx(exact, rel=0.08)  # 4 standard errors
+
+
 BAD = [
     (dict(n=0), "n must"),
     (dict(n=-1), "n must"),
