@@ -25,14 +25,14 @@ class WeightAverage:
     r"""A running mean of a model's weights, kept beside the training, which it does not touch.
 
     The k-th weights that count enter as :math:`\bar\theta \leftarrow \bar\theta + w_k(\theta - \bar\theta)` with
-    :math:`w_k = 1/k` for the uniform mean. For an exponential one :math:`w_k = 1 - d`, but :math:`w_1 = 1`: the mean
-    starts at the first weights, which keep the weight :math:`d^{k-1}`. With ``corrected=True``
-    :math:`w_k = (1-d)/(1-d^k)`, so that all weights from the first on stand in the proportion of their age.
+    :math:`w_k = 1/k` for the uniform mean. For an exponential one :math:`w_k = 1 - \beta`, but :math:`w_1 = 1`: the mean
+    starts at the first weights, which keep the weight :math:`\beta^{k-1}`. With ``corrected=True``
+    :math:`w_k = (1-\beta)/(1-\beta^k)`, so that all weights from the first on stand in the proportion of their age.
 
     Args:
         model: a module, or an iterable of tensors. All parameters of a module are averaged, frozen ones too, so that
             they may thaw; a shared one once.
-        decay: None for the uniform mean, or d in [0, 1). The half-life is log 2 / -log d updates.
+        decay: None for the uniform mean, or :math:`\beta` in [0, 1). The half-life is log 2 / -log β updates.
         start: so many first calls of :meth:`update` do not count: until the next one the average is the weights
             themselves. Use it to leave out the way from the start.
         corrected: see above; needs a decay.
