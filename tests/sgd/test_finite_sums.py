@@ -10,6 +10,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._sag import get_auto_step_size, sag_solver
 
 from dlopt.sgd import linear_loss, sag, saga, sarah, scsg, svrg, table_bytes
+from tests.sgd.exercises import variance_reduction as exercise
 
 SOLVERS = [sag, saga, svrg, sarah, scsg]
 LAM = 1e-2
@@ -398,3 +399,14 @@ def test_a_learning_rate_too_large_diverges_in_silence():
         for loss in losses(x * 100, y).values():
             w = solver(loss, torch.tensor(w0), 7, lr=1e300, steps=30, l2=1.0)
             assert not w.isfinite().all()
+
+
+def test_the_model_answer_of_the_exercise_is_our_saga():
+    start, order = exercise.START, exercise.ORDER
+    w, table = start, np.array([exercise._gradient(start, i) for i in range(5)])
+    mean = table.mean(0)
+    for i in order:
+        w, table, mean = exercise.saga(w, i, table, mean, exercise._gradient, 0.1)
+    loss = linear_loss(exercise.ROWS, exercise.TARGETS, "squared")
+    ours = saga(loss, torch.tensor(start), 5, lr=0.1, steps=len(order), indices=order)
+    np.testing.assert_allclose(w, ours.numpy(), rtol=0, atol=1e-13)
