@@ -141,8 +141,8 @@ def clip_grad_adaptive_(parameters: Tensor | Iterable[Tensor], clip_factor: floa
 
     Args:
         parameters: one tensor or several. A sparse gradient must be that of an embedding: rows.
-        clip_factor: the paper's λ, above 0: gradient over weight. 0.01 to 0.08 in the paper, the less the larger
-            the batch.
+        clip_factor: the paper's λ, above 0: gradient over weight. The paper trains large batches with 0.01;
+            smaller batches bear more.
         eps: the paper's ε, above 0, in units of the weights.
 
     Raises:
