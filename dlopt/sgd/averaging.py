@@ -25,8 +25,8 @@ class WeightAverage:
     r"""A running mean of a model's weights, kept beside the training, which it does not touch.
 
     The k-th weights that count enter as :math:`\bar\theta \leftarrow \bar\theta + w_k(\theta - \bar\theta)` with
-    :math:`w_k = 1/k` for the uniform mean. For an exponential one :math:`w_k = 1 - \beta`, but :math:`w_1 = 1`: the mean
-    starts at the first weights, which keep the weight :math:`\beta^{k-1}`. With ``corrected=True``
+    :math:`w_k = 1/k` for the uniform mean. For an exponential one :math:`w_k = 1 - \beta`, but :math:`w_1 = 1`: the
+    mean starts at the first weights, which keep the weight :math:`\beta^{k-1}`. With ``corrected=True``
     :math:`w_k = (1-\beta)/(1-\beta^k)`, so that all weights from the first on stand in the proportion of their age.
 
     Args:
