@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from numbers import Integral
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor, nn
 
 from dlopt.engine.checks import number
@@ -71,33 +73,40 @@ class EarlyStopping:
         """Take note of one check, and say whether to stop.
 
         Args:
-            value: what was validated; a number, or a tensor with one element. Infinitely bad counts as a check
-                without improvement.
+            value: what was validated; a number, or a tensor or array with one element. Infinitely bad counts as a
+                check without improvement.
             model: whose weights and buffers to keep if this is the best value so far.
 
         Returns:
             True from the `patience`-th check in a row without an improvement on.
 
         Raises:
-            ValueError: the value is NaN, or infinitely good. Nothing has changed then.
+            ValueError: the value is NaN, infinitely good or no real number.
+            TypeError: `model` is no module. Nothing has changed then, nor after any error while the weights are copied.
         """
         value = self._checked(value)
+        tensors = None if model is None else _tensors(model)
         gain = self.best - value if self.mode == "min" else value - self.best
-        self.checks += 1
         if gain > self.min_delta:  # NaN, the first value being infinitely bad, is no gain
+            self._kept = None if tensors is None else {part: copies(found) for part, found in tensors.items()}
+            self.checks += 1
             self.best, self.best_step, self.waited = value, self.checks, 0
-            self._kept = None if model is None else _copy(model)
         else:
+            self.checks += 1
             self.waited += 1
         return self.waited >= self.patience
 
     def _checked(self, value: Any) -> float:
-        if isinstance(value, Tensor) and value.numel() != 1:
-            raise ValueError(f"one value a check, not a tensor of shape {tuple(value.shape)}")
+        if isinstance(value, Tensor | np.ndarray):
+            if math.prod(value.shape) != 1:
+                raise ValueError(f"one value a check, not a {type(value).__name__} of shape {tuple(value.shape)}")
+            value = value.item()
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise ValueError(f"the value of a check is a real number, not {value!r}")
         try:
             value = float(value)
-        except (TypeError, ValueError):
-            raise ValueError(f"the value of a check is a number, not {value!r}") from None
+        except OverflowError:
+            raise ValueError("the value of a check is too large for a float: did training diverge?") from None
         if math.isnan(value):
             raise ValueError("the value is NaN: it is neither better nor worse than any other; did training diverge?")
         if value == (-math.inf if self.mode == "min" else math.inf):
@@ -114,7 +123,7 @@ class EarlyStopping:
         if self._kept is None:
             reason = "there has been none" if self.best_step == 0 else f"check {self.best_step} came without a model"
             raise ValueError(f"no weights of the best check are kept: {reason}")
-        mine = {"parameters": parameters_of(model), "buffers": buffers_of(model)}
+        mine = _tensors(model)
         for part, kept in self._kept.items():
             check_alike("what was kept", kept, mine[part])
         for part, kept in self._kept.items():
@@ -128,21 +137,48 @@ class EarlyStopping:
         """Go on where the object that returned `state` stood, with its settings.
 
         Raises:
-            ValueError: missing or surplus keys, or settings and counts that cannot be. Nothing has changed then.
+            ValueError: missing or surplus keys; settings, counts, a best value or weights that cannot be. Nothing has
+                changed then.
         """
         if set(state) != {*_SETTINGS, *_COUNTS, "kept"}:
             raise ValueError(f"not a state of {type(self).__name__}: its keys are {sorted(map(str, state))}")
-        EarlyStopping(*(state[name] for name in _SETTINGS))
-        number("checks", state["checks"], low=0)
-        if state["waited"] != state["checks"] - state["best_step"] or not 0 <= state["best_step"] <= state["checks"]:
+        new = EarlyStopping(*(state[name] for name in _SETTINGS))
+        new._take_counts(*(state[name] for name in ("checks", "best_step", "waited")))
+        new._take_best(state["best"])
+        new._take_kept(state["kept"])
+        vars(self).update(vars(new))
+
+    def _take_counts(self, checks: Any, best_step: Any, waited: Any) -> None:
+        for count in (checks, best_step, waited):
+            if isinstance(count, bool) or not isinstance(count, Integral):
+                raise ValueError(f"checks, best_step and waited are whole numbers, not {count!r}")
+        if not 0 <= best_step <= checks or waited != checks - best_step:
             raise ValueError("the counts of the state contradict each other")
-        kept = state["kept"]
-        if kept is not None and set(kept) != {"parameters", "buffers"}:
-            raise ValueError(f"the kept weights of the state have the parts {sorted(kept)}")
-        for name in _SETTINGS + _COUNTS:
-            setattr(self, name, state[name])
-        self._kept = None if kept is None else {part: copies(tensors) for part, tensors in kept.items()}
+        self.checks, self.best_step, self.waited = int(checks), int(best_step), int(waited)
+
+    def _take_best(self, best: Any) -> None:
+        if self.best_step == 0:
+            if best != self.best:
+                raise ValueError(f"the best value of the state is {best!r}, but there has been no best check")
+            return
+        self.best = self._checked(best)
+        if math.isinf(self.best):
+            raise ValueError(f"the best value of the state is {best}, which is no improvement on anything")
+
+    def _take_kept(self, kept: Any) -> None:
+        if kept is None:
+            return
+        if self.best_step == 0:
+            raise ValueError("the state has weights of a best check, but there has been none")
+        if not isinstance(kept, Mapping) or set(kept) != {"parameters", "buffers"}:
+            raise ValueError("the kept weights of the state are not the two parts 'parameters' and 'buffers'")
+        for part, tensors in kept.items():
+            if not isinstance(tensors, Mapping) or not all(isinstance(t, Tensor) for t in tensors.values()):
+                raise ValueError(f"the kept {part} of the state are not tensors by name")
+        self._kept = {part: copies(tensors) for part, tensors in kept.items()}
 
 
-def _copy(model: nn.Module) -> dict[str, dict[str, Tensor]]:
-    return {"parameters": copies(parameters_of(model)), "buffers": copies(buffers_of(model))}
+def _tensors(model: nn.Module) -> dict[str, dict[str, Tensor]]:
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"expected a module, not a {type(model).__name__}")
+    return {"parameters": parameters_of(model), "buffers": buffers_of(model)}

@@ -1,5 +1,6 @@
 import io
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -84,9 +85,14 @@ def test_infinitely_bad_is_no_improvement():
         ("min", float("nan"), "neither better nor worse"),
         ("min", -float("inf"), "nothing could ever beat"),
         ("max", float("inf"), "nothing could ever beat"),
-        ("min", "low", "is a number"),
-        ("min", None, "is a number"),
+        ("min", "low", "is a real number"),
+        ("min", None, "is a real number"),
         ("min", torch.ones(2), "one value a check"),
+        ("min", np.ones(2), "one value a check"),
+        *(("min", v, "is a real number") for v in ("0.5", b"0.5", True, np.True_, 0.5 + 0j, np.complex64(0.5))),
+        ("min", torch.tensor(True), "is a real number"),
+        ("min", torch.tensor(0.5 + 0j), "is a real number"),
+        pytest.param("min", -(10**400), "too large", id="too large"),
     ],
 )
 def test_refuses_values(mode, value, words):
@@ -96,6 +102,13 @@ def test_refuses_values(mode, value, words):
     with pytest.raises(ValueError, match=words):
         stopping.update(value)
     assert stopping.state_dict() == before
+
+
+def test_takes_arrays_and_tensors_of_one_element():
+    stopping = EarlyStopping(2)
+    for value in (np.array([3.0]), np.array(2), np.float32(1.5), torch.tensor([[1.25]]), torch.tensor(1)):
+        stopping.update(value)
+        assert stopping.best == value and type(stopping.best) is float and stopping.waited == 0
 
 
 @pytest.mark.parametrize("patience", [0, -1, 1.5, 2.0, float("nan"), float("inf"), "3", None, True])
@@ -130,6 +143,29 @@ def test_restores_weights_and_buffers_of_the_best_check():
     assert stopping.best_step == 2  # the tie at check 4 is no improvement
     assert all(torch.equal(t, best[name]) for name, t in model.state_dict().items())
     assert pointers == [p.data_ptr() for p in model.parameters()]
+
+
+class Uncopyable(nn.Linear):
+    def named_buffers(self, *args, **kw):
+        class Broken(torch.Tensor):
+            def detach(self):
+                raise MemoryError("no room for a copy")
+
+        yield "broken", torch.ones(1).as_subclass(Broken)
+
+
+def test_a_failed_copy_changes_nothing():
+    model, stopping = nn.Linear(2, 2), EarlyStopping(3)
+    stopping.update(2.0, model)
+    before = stopping.state_dict()
+    with pytest.raises(MemoryError):
+        stopping.update(1.0, Uncopyable(2, 2))
+    with pytest.raises(ValueError, match="no shape yet"):
+        stopping.update(1.0, nn.LazyLinear(2))
+    for value in (1.0, 3.0):  # better or not
+        with pytest.raises(TypeError, match="expected a module, not a list"):
+            stopping.update(value, [torch.ones(2)])
+    assert stopping.state_dict() == before and stopping._kept is before["kept"]
 
 
 def test_restore_refuses():
@@ -178,6 +214,12 @@ def test_bad_states_change_nothing():
     good = stopping.state_dict()
     bad = [{}, {**good, "speed": 1}, {**good, "patience": 0}, {**good, "waited": 5}, {**good, "checks": -1}]
     bad += [{**good, "kept": {"parameters": {}}}, {**good, "best_step": 9, "waited": -8}]
+    inf, nan, part = float("inf"), float("nan"), good["kept"]["buffers"]
+    bad += [{**good, "best": best} for best in (nan, inf, -inf, "x", None, True, 10**400)]
+    bad += [{**good, "mode": "max", "best": -inf}, {**good, "checks": 1.5, "waited": 0.5}, {**good, "best_step": True}]
+    bad += [{**good, "best_step": 0, "waited": 1}, {**good, "best_step": 0, "waited": 1, "best": inf}]
+    bad += [{**good, "patience": 7, "kept": {"parameters": kept, "buffers": part}} for kept in ({"w": 3}, 3, None)]
+    bad += [{**good, "patience": 7, "kept": kept} for kept in (3, "kept", [])]
     for state in bad:
         with pytest.raises(ValueError):
             stopping.load_state_dict(state)
