@@ -7,7 +7,7 @@ section 3).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, Literal
@@ -71,14 +71,14 @@ class WeightAverage:
         corrected: bool = False,
         buffers: Literal["keep", "average"] = "keep",
     ) -> None:
-        _check_settings(decay, start, corrected)
+        self.decay, self.start, self.corrected = _settings(decay, start, corrected)
+        self.updates = 0
         if buffers not in ("keep", "average"):
             raise ValueError(f"buffers must be 'keep' or 'average', got {buffers!r}")
         if buffers == "average" and not isinstance(model, nn.Module):
             raise ValueError("buffers='average' needs a module: a list of tensors has no buffers")
         self._source: Source = model if isinstance(model, nn.Module) else list(parameters_of(model).values())
         self._average_buffers = buffers == "average"
-        self.decay, self.start, self.corrected, self.updates = decay, int(start), bool(corrected), 0
         self._mean = {name: torch.empty_like(p, dtype=wide(p.dtype), requires_grad=False) for name, p in self._live()}
         self._swapped = False
 
@@ -135,7 +135,7 @@ class WeightAverage:
 
         Raises:
             RuntimeError: on entry, nothing has been averaged yet, or they are swapped already. On leaving, a parameter
-                was written to: an optimizer stepped, and its step is lost with the averages it was made from.
+                was changed: an optimizer stepped, and its step is lost with the averages it was made from.
             ValueError: the model has changed shape; see :meth:`update`.
         """
         self._refuse_swapped("swap again")
@@ -149,10 +149,14 @@ class WeightAverage:
             write(self._mean, live)
             versions = {name: p._version for name, p in weights.items()}
             yield
-            touched = [name for name, p in weights.items() if p._version != versions[name]]
+            written = [name for name, p in weights.items() if p._version != versions[name]]
+            # The averages of another object over the same model may have been here and gone: then nothing is lost.
+            touched = [name for name in written if not weights[name].equal(self._mean[name].to(weights[name]))]
         finally:
-            write(kept, before)
-            self._swapped = False
+            try:
+                write(kept, before)
+            finally:
+                self._swapped = False
         if touched:
             raise RuntimeError(f"{touched} were written to while the averages were swapped in: the change is lost")
 
@@ -177,31 +181,46 @@ class WeightAverage:
         write(self._mean, live)
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings, count and averages: numbers and tensors, for ``torch.load(weights_only=True)``."""
+        """Settings, count and a copy of the averages: numbers and tensors, for ``torch.load(weights_only=True)``."""
         self._refuse_swapped("save")
-        mean = self._mean if self.updates else {}
-        return {name: getattr(self, name) for name in _SETTINGS} | {"updates": self.updates, "mean": dict(mean)}
+        mean = copies(self._mean) if self.updates else {}
+        return {name: getattr(self, name) for name in _SETTINGS} | {"updates": self.updates, "mean": mean}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on where the average that returned `state` stood, with its settings, exactly.
 
         Raises:
             RuntimeError: the averages are swapped in.
-            ValueError: missing or surplus keys, wrong names, shapes, dtypes or settings. Nothing has changed then.
+            ValueError: missing or surplus keys, wrong names, shapes, dtypes or settings, NaN among the averaged
+                weights. Nothing has changed then.
         """
         self._refuse_swapped("load")
         if set(state) != {*_SETTINGS, "updates", "mean"}:
             raise ValueError(f"not a state of {type(self).__name__}: its keys are {sorted(map(str, state))}")
-        _check_settings(*(state[name] for name in _SETTINGS))
-        _check_count("updates", state["updates"])
-        if state["updates"]:
-            check_alike("the average", self._mean, state["mean"])
-            for name, mean in self._mean.items():
-                if state["mean"][name].dtype != mean.dtype:
-                    raise ValueError(f"{name} was averaged in {state['mean'][name].dtype}, here in {mean.dtype}")
+        settings = _settings(*(state[name] for name in _SETTINGS))
+        updates = _count("updates", state["updates"])
+        self._check_mean(state["mean"], updates)
+        if updates:
             write(state["mean"], self._mean)
-        for name in (*_SETTINGS, "updates"):
-            setattr(self, name, state[name])
+        self.decay, self.start, self.corrected = settings
+        self.updates = updates
+
+    def _check_mean(self, given: Any, updates: int) -> None:
+        if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+            raise ValueError("the averages of a state are tensors by name")
+        if updates == 0:
+            if given:
+                raise ValueError("the state has averages, but no updates they could have come from")
+            return
+        check_alike("the average", self._mean, given)
+        for name, mean in self._mean.items():
+            if given[name].dtype != mean.dtype:
+                raise ValueError(f"{name} was averaged in {given[name].dtype}, here in {mean.dtype}")
+        for name in parameters_of(self._source):
+            if given[name].isnan().any():
+                raise ValueError(
+                    f"the average of {name} in the state has NaN: did training diverge before it was saved?"
+                )
 
     def _refuse_swapped(self, what: str) -> None:
         if self._swapped:
@@ -222,14 +241,18 @@ def wide(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32) if dtype.is_floating_point or dtype.is_complex else dtype
 
 
-def _check_settings(decay: float | None, start: int, corrected: bool) -> None:
+def _settings(decay: Any, start: Any, corrected: Any) -> tuple[float | None, int, bool]:
     if decay is not None:
         number("decay", decay, low=0, below=1)
-    _check_count("start", start)
+        decay = float(decay)
+    if not isinstance(corrected, bool):
+        raise ValueError(f"corrected must be True or False, not {corrected!r}")
     if corrected and decay is None:
         raise ValueError("corrected=True needs a decay: the uniform mean has nothing to correct")
+    return decay, _count("start", start), corrected
 
 
-def _check_count(what: str, value: Any) -> None:
+def _count(what: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < 0:
         raise ValueError(f"{what} is a whole number of updates, at least 0, not {value!r}")
+    return int(value)

@@ -85,11 +85,30 @@ def copies(tensors: Tensors) -> dict[str, Tensor]:
 def write(values: Tensors, into: Tensors) -> None:
     """Copy `values` into tensors of the same names, in place, rounding to their dtypes.
 
+    Raises:
+        ValueError: an expanded tensor, whose entries share memory, was to hold different values there. Nothing has
+            been written then.
+
     Example:
         >>> w = torch.zeros(2, dtype=torch.bfloat16)
         >>> write({"w": torch.tensor([1.0, 2.0])}, {"w": w})
         >>> w
         tensor([1., 2.], dtype=torch.bfloat16)
     """
+    pairs = []
     for name, tensor in into.items():
-        tensor.copy_(values[name])
+        once, value = tensor, values[name]
+        for dim in _repeated(tensor):  # torch writes into no expanded tensor: write its memory once
+            once, value = once.narrow(dim, 0, 1), value.narrow(dim, 0, 1)
+        if once is not tensor and not value.expand(tensor.shape).equal(values[name]):
+            raise ValueError(f"{name} is an expanded tensor and cannot hold different values in the same memory")
+        pairs.append((once, value))
+    for once, value in pairs:
+        once.copy_(value)
+
+
+def _repeated(tensor: Tensor) -> list[int]:
+    """The dimensions along which all entries are the same piece of memory."""
+    if tensor.layout is not torch.strided:
+        return []
+    return [dim for dim, step in enumerate(tensor.stride()) if step == 0 and tensor.shape[dim] > 1]

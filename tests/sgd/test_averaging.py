@@ -143,6 +143,64 @@ def test_misuse_while_swapped():
     average.update()  # usable again
 
 
+def with_expanded_buffer():
+    model = nn.Linear(2, 1)
+    model.register_buffer("ones", torch.ones(2).expand(3, 2))
+    return model
+
+
+@pytest.mark.parametrize("buffers", ["keep", "average"])
+def test_an_expanded_buffer_is_put_back_and_copied(buffers):
+    model, other = with_expanded_buffer(), with_expanded_buffer()
+    average = WeightAverage(model, buffers=buffers)
+    average.update()
+    with average.swapped():
+        model.ones[0].fill_(5)
+    assert model.ones.tolist() == [[1, 1]] * 3 and model.ones.stride() == (0, 1)
+    model.ones[0].fill_(3)
+    average.copy_to(other)
+    assert other.ones.tolist() == [[3.0 if buffers == "keep" else 1.0] * 2] * 3
+
+
+def test_an_expanded_buffer_cannot_take_different_values():
+    model, other = with_expanded_buffer(), with_expanded_buffer()
+    model.ones = torch.arange(6.0).view(3, 2)
+    average = WeightAverage(model)
+    average.update()
+    before = flat([*other.parameters(), *other.buffers()])
+    with pytest.raises(ValueError, match="ones is an expanded tensor"):
+        average.copy_to(other)
+    assert torch.equal(flat([*other.parameters(), *other.buffers()]), before)
+
+
+def test_usable_again_after_a_write_that_fails():
+    model = network()
+    average = WeightAverage(model)
+    average.update()
+    with pytest.raises(RuntimeError, match="must match the size"), average.swapped():
+        model[1].running_mean.data = torch.zeros(9)
+    model[1].running_mean.data = torch.zeros(4)
+    average.update()
+
+
+def test_two_averages_of_one_model_swapped_within_each_other():
+    model = network()
+    first, second = WeightAverage(model), WeightAverage(model, 0.5)
+    for _ in walk(model):
+        first.update()
+        second.update()
+    before = flat(model.parameters())
+    with first.swapped():
+        with second.swapped():
+            assert torch.equal(flat(model.parameters()), flat(second.averages().values()))
+        assert torch.equal(flat(model.parameters()), flat(first.averages().values()))
+    assert torch.equal(flat(model.parameters()), before)
+    with pytest.raises(RuntimeError, match=r"\['2.bias'\] were written to"), first.swapped():
+        with second.swapped():
+            pass
+        nn.init.ones_(model[2].bias)
+
+
 def test_nothing_averaged_yet():
     average = WeightAverage(network())
     for early in (average.averages, lambda: average.copy_to(network()), average.swapped().__enter__):
@@ -215,6 +273,34 @@ def test_resume_is_exact(dtype, kw):
         assert {k: v for k, v in a.items() if k != "mean"} == {k: v for k, v in b.items() if k != "mean"}
 
 
+@pytest.mark.parametrize("decay", [np.float64(0.9), np.float32(0.9), torch.tensor(0.9), 0])
+def test_settings_are_kept_and_loaded_as_plain_numbers(decay):
+    average = WeightAverage(network(), decay, np.int64(3))
+    average.update()
+    file = io.BytesIO()
+    torch.save(average.state_dict(), file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    again = WeightAverage(network())
+    again.load_state_dict({**state, "decay": decay, "start": np.int64(3), "updates": np.int64(1)})
+    for one in (average, again):
+        assert [type(getattr(one, name)) for name in ("decay", "start", "updates")] == [float, int, int]
+        assert one.decay == pytest.approx(float(decay))
+    if isinstance(decay, torch.Tensor):
+        decay.fill_(2.0)
+        assert average.decay < 1
+
+
+def test_a_state_is_a_copy():
+    model = network()
+    average = WeightAverage(model)
+    average.update()
+    state = average.state_dict()
+    for _ in walk(model, 2):
+        average.update()
+    assert torch.equal(state["mean"]["0.bias"], network()[0].bias)
+
+
 def test_bad_states_change_nothing():
     average = WeightAverage(network(), 0.9)
     average.update()
@@ -223,6 +309,12 @@ def test_bad_states_change_nothing():
     bad = [{}, {**good, "speed": 1}, {**good, "decay": 1.0}, {**good, "updates": -1}, {**good, "updates": 1.5}]
     bad += [{**good, "mean": {}}, {**good, "mean": {**mean, "0.bias": torch.ones(9)}}]
     bad += [{**good, "mean": {**mean, "0.bias": mean["0.bias"].float()}}, {**good, "decay": None, "corrected": True}]
+    bad += [
+        {**good, "mean": given}
+        for given in (None, 3, [], "mean", {**mean, 1: 2}, {**mean, "0.bias": 3}, {**mean, "0.bias": None})
+    ]
+    bad += [{**good, "mean": {**mean, "0.bias": mean["0.bias"] * float("nan")}}, {**good, "updates": 0}]
+    bad += [{**good, "decay": 0.5, "corrected": value} for value in ("yes", 1, None)] + [{**good, "updates": True}]
     for state in bad:
         with pytest.raises(ValueError):
             average.load_state_dict(state)
@@ -237,6 +329,7 @@ def test_bad_states_change_nothing():
         *((dict(decay=d), "Invalid decay") for d in (-0.1, 1.0, float("nan"), "0.9")),
         *((dict(start=s), "start is a whole number") for s in (-1, 1.5, None, True, float("nan"))),
         (dict(corrected=True), "needs a decay"),
+        *((dict(decay=0.9, corrected=c), "True or False") for c in ("yes", 1, None)),
         (dict(buffers="copy"), "buffers must be"),
     ],
 )

@@ -224,3 +224,13 @@ def test_bad_states_change_nothing():
         with pytest.raises(ValueError):
             stopping.load_state_dict(state)
         assert stopping.state_dict() == good
+
+
+def test_an_expanded_buffer_is_restored():
+    model = network()
+    model.register_buffer("ones", torch.ones(2).expand(3, 2))
+    stopping = EarlyStopping(3)
+    stopping.update(1.0, model)
+    model.ones[0].fill_(5)
+    stopping.restore(model)
+    assert model.ones.tolist() == [[1, 1]] * 3
