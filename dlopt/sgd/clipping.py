@@ -9,6 +9,7 @@ import math
 import types
 import warnings
 from collections.abc import Iterable
+from numbers import Real
 from typing import Any
 
 import torch
@@ -61,7 +62,8 @@ def clip_grad_norm_(
         ``(n,)`` for n gradients that are not None. float32 or wider, on the first gradient's device.
 
     Raises:
-        ValueError: `max_norm` or `norm_type` is negative, 0, NaN or no number, or a parameter is given twice.
+        ValueError: `max_norm` or `norm_type` is negative, 0, NaN or no number, or a parameter or gradient is
+            given twice.
         TypeError: something in `parameters` is no tensor.
         RuntimeError: the norm is not finite, with `error_if_nonfinite`; the gradients are as they were.
 
@@ -104,7 +106,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, f
         clip_value: above 0, in units of the gradient.
 
     Raises:
-        ValueError: `clip_value` is not above 0 or no number, or a parameter is given twice.
+        ValueError: `clip_value` is not above 0 or no number, or a parameter or gradient is given twice.
         TypeError: something in `parameters` is no tensor.
 
     Example:
@@ -146,7 +148,8 @@ def clip_grad_adaptive_(parameters: Tensor | Iterable[Tensor], clip_factor: floa
         eps: the paper's ε, above 0, in units of the weights.
 
     Raises:
-        ValueError: `clip_factor` or `eps` is not above 0, infinite or no number, or a parameter is given twice.
+        ValueError: `clip_factor` or `eps` is not above 0, infinite or no number, or a parameter or gradient is
+            given twice.
         TypeError: something in `parameters` is no tensor.
         RuntimeError: a sparse gradient that is not one of rows.
 
@@ -174,7 +177,9 @@ def clip_grad_adaptive_(parameters: Tensor | Iterable[Tensor], clip_factor: floa
 
 def _above_zero(what: str, value: Any, *, finite: bool = False) -> float:
     """`value` as a float, once it is known to be a number above 0; inf only where `finite` is not asked for."""
-    if finite or not (isinstance(value, float) and value == math.inf):
+    if isinstance(value, Tensor) and value.numel() == 1:
+        value = value.item()
+    if finite or not (isinstance(value, Real) and value == math.inf):
         number(what, value)
     if value <= 0:
         raise ValueError(f"Invalid {what}: {value}. One clips to a number above 0")
@@ -191,12 +196,17 @@ def _with_gradient(parameters: Tensor | Iterable[Tensor]) -> list[Any]:
             raise TypeError(f"parameters must be tensors, not {type(p).__name__}")
     if len({id(p) for p in given}) < len(given):
         raise ValueError("a parameter is given twice: its gradient would be clipped twice")
-    return [p for p in given if p.grad is not None]
+    chosen = [p for p in given if p.grad is not None]
+    if len({id(p.grad) for p in chosen}) < len(chosen):
+        raise ValueError("two parameters share one tensor as their gradient: it would be clipped twice")
+    return chosen
 
 
 def _dense(p: Any) -> Tensor:
     """The gradient of `p`, or the entries of a sparse one: a tensor to be changed in place."""
     if p.grad.layout is torch.strided:
+        if p.grad.is_conj() or p.grad.is_neg():
+            p.grad = p.grad.resolve_conj().resolve_neg()  # torch changes no list of such views in place
         return p.grad
     if p.grad.layout is torch.sparse_coo and not p.grad.is_coalesced():
         p.grad = p.grad.coalesce()  # only then is an entry one number

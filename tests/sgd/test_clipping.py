@@ -134,11 +134,14 @@ def test_half_gradients_have_their_norm_in_float32(dtype, unit, foreach):
     np.testing.assert_allclose(flat(gradients(params)), exact, rtol=1.01 * unit, atol=2**-25)  # rounded once
 
 
-def test_infinite_threshold_only_measures():
+@pytest.mark.parametrize("inf", [math.inf, np.float32("inf"), np.float64("inf"), torch.tensor(math.inf)])
+def test_infinite_threshold_only_measures(inf):
     params = parameters()
     params[0].grad[0, 0] = math.inf
     before = gradients(params)
-    assert clip_grad_norm_(params, math.inf).isinf()
+    assert clip_grad_norm_(params, inf).isinf()
+    assert clip_grad_norm_(params, inf, per_tensor=True)[0].isinf()
+    assert torch.equal(clip_grad_norm_(params[1:], inf, inf), clip_grad_norm_(params[1:], math.inf, math.inf))
     assert all(torch.equal(a, b) for a, b in zip(before, gradients(params), strict=True))
 
 
@@ -195,6 +198,27 @@ def test_value_of_infinity_of_nan_and_of_complex_numbers():
     z.grad = torch.tensor([3 + 0.5j, -1 - 4j])
     clip_grad_value_([z], 2.0)
     assert z.grad.tolist() == [2 + 0.5j, -1 - 2j]
+
+
+@pytest.mark.parametrize("foreach", [None, False])
+@pytest.mark.parametrize("view", [lambda z: z.conj(), lambda z: z.conj().imag], ids=["conj", "neg"])
+@pytest.mark.parametrize(
+    "clip",
+    [
+        lambda w, foreach: clip_grad_norm_(w, 1.5, foreach=foreach),
+        lambda w, foreach: clip_grad_value_(w, 1.5, foreach),
+        lambda w, foreach: clip_grad_adaptive_(w, 0.3),
+    ],
+    ids=["norm", "value", "adaptive"],
+)
+def test_views_that_conjugate_or_negate(clip, view, foreach):
+    grad = view(torch.tensor([3 + 0.5j, -1 - 4j]))
+    a, b = (torch.ones(2, dtype=grad.dtype, requires_grad=True) for _ in range(2))
+    a.grad, b.grad = grad, grad.resolve_conj().resolve_neg().clone()
+    assert a.grad.is_conj() or a.grad.is_neg()
+    clip(a, foreach)
+    clip(b, foreach)
+    assert torch.equal(a.grad, b.grad) and not torch.equal(a.grad, view(torch.tensor([3 + 0.5j, -1 - 4j])))
 
 
 # Adaptive
@@ -313,5 +337,10 @@ def test_bad_parameters_are_refused(clip):
     p = torch.ones(2, requires_grad=True)
     with pytest.raises(ValueError, match="given twice"):
         clip([p, p])
+    q = torch.ones(2, requires_grad=True)
+    p.grad = q.grad = torch.tensor([3.0, 4.0])
+    with pytest.raises(ValueError, match="share one tensor as their gradient"):
+        clip([p, q])
+    assert p.grad.tolist() == [3, 4]
     with pytest.raises(TypeError, match="must be tensors, not Linear"):
         clip(torch.nn.Sequential(torch.nn.Linear(2, 2)))
