@@ -7,6 +7,7 @@ import math
 import pickle
 import timeit
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -268,6 +269,29 @@ def test_a_restart_falls_on_its_step_however_late():
             end += length
 
 
+def test_past_its_end_the_cosine_is_the_closed_form_that_torch_drifts_from():
+    scheduler = torch_schedulers.CosineAnnealingLR(optimizer(lr=1.0), 100)
+    recursion = rates(theirs("CosineAnnealingLR", T_max=100), 10_001, lr=1.0)[:, 0]
+    schedule = schedules.cosine(100)
+    drift = 0.0
+    for t in range(10_001):
+        scheduler.last_epoch = t
+        assert schedule(t) == pytest.approx(scheduler._get_closed_form_lr()[0], abs=1e-15)
+        drift = max(drift, abs(schedule(t) - recursion[t]))
+        assert t > 1000 or drift < 3e-13
+    assert 1e-12 < drift < 1e-11
+
+
+def test_restarts_that_grow_by_a_millionth():
+    """Against the lengths summed exactly."""
+    multiplier = 1 + 1e-6
+    schedule, end, length = schedules.cosine_restarts(2**10, multiplier), Fraction(0), Fraction(2**10)
+    for _ in range(20):
+        t = math.floor(end + length / 2)
+        assert schedule(t) == pytest.approx((1 + math.cos(math.pi * float((t - end) / length))) / 2, abs=1e-9)
+        end, length = end + length, length * Fraction(multiplier)
+
+
 def test_the_sums_that_robbins_and_monro_ask_for():
     """Of the factors without bound, as the logarithm; of their squares bounded: the trigamma function at 10."""
     factors = np.array([schedules.inverse_time(10)(t) for t in range(20000)])
@@ -390,7 +414,9 @@ REFUSED = [
         (schedules.one_cycle_momentum, (9, 0.3, "cos")), (schedules.warmup, (3, schedules.constant())),
         (schedules.warmup_stable_decay, (9, 2, 3)),
     ] for bad in (-0.1, NAN, INF, "x", None)),
-    (schedules.inverse_time, (0,)), (schedules.cosine_restarts, (3, 0.5)), (schedules.one_cycle, (9, 1.1)),
+    (schedules.inverse_time, (0,)), (schedules.cosine_restarts, (3, 0.5)), (schedules.cosine_restarts, (3, 1 + 1e-9)),
+    (schedules.multi_step, ([1, 2], 1e200)), (schedules.multi_step, ([1, 2], 10**200)), (schedules.multi_step, ([1, 2], np.float64(1e200))),
+    (schedules.one_cycle, (9, 1.1)),
     (schedules.one_cycle, (9, 0.3, "sin")), (schedules.one_cycle, (9, 0.3, "cos", 0)), (schedules.one_cycle, (10, 0.1)),
     (schedules.multi_step, ([],)), (schedules.multi_step, ([5, 3],)), (schedules.multi_step, ([3, 3],)),
     (schedules.multi_step, ([0, 3],)), (schedules.multi_step, ([2.5],)), (schedules.multi_step, (3,)),

@@ -34,6 +34,8 @@ def cosine(steps: int, floor: float = 0.0, *, hold: bool = False) -> Schedule:
     """Half a cosine from 1 to `floor` in `steps` steps; torch's `CosineAnnealingLR`.
 
     Past the end it **rises again**, with period ``2 * steps``, as torch's does. ``hold=True`` stays at the floor.
+    torch steps by a recursion, which drifts from the closed form past `T_max` (where that is 100, by 2e-13 of the
+    learning rate within 1,000 steps and 2e-12 within 10,000); this is the closed form and does not.
 
     Args:
         steps: torch's `T_max`; the floor is reached at ``t = steps``, so a run of `steps` steps never takes it.
@@ -59,7 +61,7 @@ def cosine_restarts(steps: int, multiplier: float = 1, floor: float = 0.0) -> Sc
 
     Args:
         steps: length of the first, torch's `T_0`.
-        multiplier: torch's `T_mult`, at least 1; it need not be whole.
+        multiplier: torch's `T_mult`, 1 or at least 1 + 1e-6; it need not be whole.
         floor: torch's `eta_min` divided by the learning rate; at least 0. The floor itself is never taken: at
             the end of a cycle the factor is 1 again.
 
@@ -76,4 +78,6 @@ def cosine_restarts(steps: int, multiplier: float = 1, floor: float = 0.0) -> Sc
     number("floor", floor, low=0)
     if multiplier == 1:
         return Formula(_cosine_equal_restarts, steps=steps, floor=floor)
+    if multiplier < 1 + 1e-6:
+        raise ValueError(f"multiplier must be 1 or at least 1 + 1e-6, not {multiplier}: rounding moves the restarts")
     return Formula(_cosine_growing_restarts, steps=steps, multiplier=multiplier, floor=floor)

@@ -83,8 +83,8 @@ def multi_step(milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
     """Times `gamma` at each of the `milestones`; torch's `MultiStepLR`, built of constant ones.
 
     Raises:
-        ValueError: for milestones that are not increasing integers of at least 1, or a gamma that is negative
-            or not finite.
+        ValueError: for milestones that are not increasing integers of at least 1, a gamma that is negative or not
+            finite, or a power of it that is too large for a float.
 
     Example:
         >>> [round(multi_step([3, 5])(t), 3) for t in range(7)]
@@ -93,7 +93,11 @@ def multi_step(milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
     places = _tuple("milestones", milestones)
     ascending("milestones", places)
     number("gamma", gamma, low=0)
-    return Sequential(tuple(constant(gamma**drops) for drops in range(len(places) + 1)), places)
+    try:
+        factors = [float(gamma) ** drops for drops in range(len(places) + 1)]
+    except OverflowError:
+        raise ValueError(f"gamma must be smaller: {gamma} to the power of {len(places)} is no float any more") from None
+    return Sequential(tuple(constant(factor) for factor in factors), places)
 
 
 def exponential(gamma: float) -> Schedule:
