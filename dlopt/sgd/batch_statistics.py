@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dlopt.sgd.weights import copies, write
+
 
 @torch.no_grad()
 def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> None:
@@ -25,7 +27,9 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
         device: where to bring the inputs first; None leaves them.
 
     Raises:
-        ValueError: the loader is empty. Nothing has changed then.
+        ValueError: the loader is empty.
+        RuntimeError: a layer took statistics from no batch, because the model does not call it or keeps it in
+            evaluation mode. After this or any other error the old statistics are back.
 
     Example:
         >>> model = nn.BatchNorm1d(1)
@@ -33,7 +37,8 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
         >>> model.running_mean
         tensor([4.5000])
     """
-    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    named = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm) and m.track_running_stats}
+    layers = list(named.values())
     if not layers:
         return
     batches = iter(loader)
@@ -41,6 +46,8 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
     if first is None:
         raise ValueError("the loader has no batch to take statistics from")
     momenta, modes = [m.momentum for m in layers], {m: m.training for m in model.modules()}
+    statistics = {f"{name}.{part}": t for name, m in named.items() for part, t in m.named_buffers()}
+    before = copies(statistics)
     try:
         model.train()
         for layer in layers:
@@ -49,6 +56,12 @@ def update_bn(loader: Iterable[Any], model: nn.Module, device: Any = None) -> No
         for batch in itertools.chain([first], batches):
             inputs = batch[0] if isinstance(batch, (list, tuple)) else batch
             model(inputs if device is None else inputs.to(device))
+        unseen = [name for name, layer in named.items() if not layer.num_batches_tracked]
+        if unseen:
+            raise RuntimeError(f"no batch reached {unseen} in training mode: are they called, and does train() hold?")
+    except BaseException:
+        write(before, statistics)
+        raise
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum

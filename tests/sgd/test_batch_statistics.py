@@ -47,10 +47,36 @@ def test_an_empty_loader_changes_nothing():
     assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
 
 
-def test_a_failing_batch_leaves_mode_and_momentum():
-    model = network().eval()
+class Frozen(nn.Sequential):
+    def train(self, mode=True):
+        return super().train(False)
+
+
+class Unused(nn.Sequential):
+    def forward(self, x):
+        return self[0](x)
+
+
+@pytest.mark.parametrize("wrapped", [Frozen, Unused])
+def test_a_layer_that_no_batch_reaches_is_named(wrapped):
+    model = nn.Sequential(network(), wrapped(nn.Linear(4, 4), nn.BatchNorm1d(4)))
+    nn.init.constant_(model[1][1].running_mean, 5.0)
+    model[0](torch.randn(8, 3))
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(RuntimeError, match=r"no batch reached \['1.1'\]"):
+        update_bn([torch.randn(8, 3)], model)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
+    assert model[0][1].momentum == 0.1
+
+
+def test_a_failing_batch_leaves_statistics_mode_and_momentum():
+    model = network()
+    model(torch.randn(8, 3))
+    model.eval()
+    before = copy.deepcopy(model.state_dict())
     with pytest.raises(RuntimeError):
         update_bn([torch.randn(8, 3), torch.randn(8, 7)], model)
+    assert all(torch.equal(t, before[name]) for name, t in model.state_dict().items())
     assert not any(m.training for m in model.modules()) and (model[1].momentum, model[4].momentum) == (0.1, 0.3)
 
 
