@@ -58,7 +58,8 @@ class OrderSampler(Sampler[int]):
 
     Every pass takes the row ``order(n, ..., how, seed)[epoch]``, and a finished pass moves on to the next epoch by
     itself; :meth:`set_epoch` goes to any other. A pass that is broken off starts again at its beginning, unless a
-    state is loaded: then the next pass yields what was left of the saved one, and nothing else.
+    state is loaded: then the next pass yields what was left of the saved one, and nothing else. A state with nothing
+    left, taken after an epoch's last index, loads as the next epoch at its beginning: go on from its ``epoch``.
 
     The position counts the indices that were handed out. A `DataLoader` with ``num_workers > 0`` asks for some
     batches in advance: set the position in its state to the number of examples that were trained on.
@@ -130,8 +131,9 @@ class OrderSampler(Sampler[int]):
             _whole(name, state[name], low=0)
         if state["position"] > self.n:
             raise ValueError(f"position must be at most {self.n}, got {state['position']}")
-        self.seed, self.epoch = int(state["seed"]), int(state["epoch"])
-        self.position = self._skip = int(state["position"])
+        finished = state["position"] == self.n
+        self.seed, self.epoch = int(state["seed"]), int(state["epoch"]) + finished
+        self.position = self._skip = 0 if finished else int(state["position"])
 
 
 def _whole(name: str, value: Any, low: int) -> None:

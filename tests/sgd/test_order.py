@@ -161,6 +161,17 @@ def test_a_data_loader_resumes_in_the_middle_of_an_epoch(how, drop_last, stop):
     assert done + list(batches(sampler, source, sampler.epoch)) == whole
 
 
+def test_a_state_after_the_last_index_loads_as_the_next_epoch():
+    sampler, rows = OrderSampler(9, seed=2), order(9, 3, seed=2).tolist()
+    left = iter(sampler)
+    assert [next(left) for _ in range(9)] == rows[0] and sampler.state_dict()["position"] == 9
+    resumed = OrderSampler(9)
+    resumed.load_state_dict(sampler.state_dict())
+    assert (resumed.epoch, resumed.position) == (1, 0)
+    resumed.set_epoch(1)
+    assert [list(resumed), list(resumed)] == rows[1:]
+
+
 def test_a_loaded_state_brings_its_seed():
     a, b = OrderSampler(9, seed=2), OrderSampler(9, seed=7)
     list(a)
