@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from numbers import Real
 from typing import Any
 
@@ -37,6 +38,27 @@ def number(what: str, value: Any, *, low: float = -math.inf, below: float = math
         size = math.inf
     if not (math.isfinite(size) and low <= size < below):
         raise ValueError(f"Invalid {what}: {value}")
+
+
+def integer(what: str, value: Any, low: int) -> int:
+    """`value` as an int, refused unless it is a whole number of at least `low`.
+
+    Example:
+        >>> integer("n", 3, low=1)
+        3
+        >>> integer("n", 0, low=1)
+        Traceback (most recent call last):
+        ValueError: n must be at least 1, got 0
+    """
+    try:
+        whole = operator.index(value)
+    except TypeError:
+        whole = None
+    if whole is None or isinstance(value, bool):
+        raise HyperparameterTypeError(f"{what} must be an integer, got {value!r}")
+    if whole < low:
+        raise ValueError(f"{what} must be at least {low}, got {whole}")
+    return whole
 
 
 def learning_rate(value: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -11,31 +10,10 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dlopt.engine.checks import HyperparameterTypeError, number
+from dlopt.engine.checks import HyperparameterTypeError, integer, number
 
 LossI = Callable[[Tensor, Tensor], Tensor]
 CHUNK = 1024  # examples at a time in a pass over the data, fewer where w is large
-
-
-def integer(what: str, value: Any, low: int) -> int:
-    """`value` as an int, refused unless it is a whole number of at least `low`.
-
-    Example:
-        >>> integer("n", 3, low=1)
-        3
-        >>> integer("n", 0, low=1)
-        Traceback (most recent call last):
-        ValueError: n must be at least 1, got 0
-    """
-    try:
-        whole = operator.index(value)
-    except TypeError:
-        whole = None
-    if whole is None or isinstance(value, bool):
-        raise HyperparameterTypeError(f"{what} must be an integer, got {value!r}")
-    if whole < low:
-        raise ValueError(f"{what} must be at least {low}, got {whole}")
-    return whole
 
 
 def rate(lr: Any) -> float:

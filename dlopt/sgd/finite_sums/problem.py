@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlopt.engine.checks import HyperparameterTypeError, number
+from dlopt.engine.checks import HyperparameterTypeError, integer, number
 
 from . import checks
 from .linear import LinearLoss, Slopes
@@ -165,7 +165,7 @@ def begin(
     loss_i: Any, w0: Any, n: Any, lr: Any, steps: Any, indices: Any, l2: Any, prox: Any, callback: Any, seed: Any
 ) -> tuple[FiniteSum, list[int]]:
     """Check everything, then give the sum to minimize and the examples to visit."""
-    w, n, steps, seed = checks.start(w0), checks.integer("n", n, 1), checks.integer("steps", steps, 0), _seed(seed)
+    w, n, steps, seed = checks.start(w0), integer("n", n, 1), integer("steps", steps, 0), _seed(seed)
     lr = checks.rate(lr)
     number("l2 value", l2, low=0)
     if callback is not None and not callable(callback):
@@ -181,7 +181,7 @@ def begin(
 
 
 def _seed(seed: Any) -> int:
-    return checks.integer("seed", seed, 0)
+    return integer("seed", seed, 0)
 
 
 class HandOn:
@@ -228,5 +228,5 @@ def table_bytes(loss_i: Any, w0: Tensor, n: int) -> int:
         >>> table_bytes(lambda w, i: scores(w, i), torch.zeros(30), 1000)
         120000
     """
-    w, n = checks.start(w0), checks.integer("n", n, 1)
+    w, n = checks.start(w0), integer("n", n, 1)
     return n * w.element_size() * (1 if isinstance(loss_i, LinearLoss) else w.numel())

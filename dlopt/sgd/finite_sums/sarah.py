@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .checks import LossI, integer
+from dlopt.engine.checks import integer
+
+from .checks import LossI
 from .problem import Callback, HandOn, Prox, begin
 
 

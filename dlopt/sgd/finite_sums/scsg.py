@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from dlopt.engine.checks import HyperparameterTypeError
+from dlopt.engine.checks import HyperparameterTypeError, integer
 
-from .checks import LossI, integer
+from .checks import LossI
 from .problem import Callback, Prox, begin
 
 
