@@ -1,12 +1,13 @@
 """Conjugate gradients (Hestenes & Stiefel 1952; with a preconditioner, Nocedal & Wright 2006, algorithm 5.3)."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dlopt.engine.checks import number
+from dlopt.engine.checks import integer, number
 
 Product = Callable[[Tensor], Tensor]
 
@@ -19,6 +20,7 @@ class Solution(NamedTuple):
         iterations: steps taken, which is also the number of products that moved x.
         residual: the norm of b - A x as the recurrence carries it along. Where the condition number times the
             dtype's epsilon is not small, the true one can be larger.
+            With a product that is noisy it can say converged where the true one has not come down.
         converged: whether the residual met the tolerance.
         negative_curvature: the direction p at which the method stopped because p'Ap <= 0, so that A is not
             positive definite; else None. Along it the quadratic x'Ax/2 - b'x falls without end, or is flat.
@@ -75,14 +77,13 @@ def cg(
     product, precondition = _product("matvec", matvec, b), _product("preconditioner", preconditioner, b)
     number("tol", tol, low=0)
     number("atol", atol, low=0)
-    max_iter = 10 * b.numel() if max_iter is None else max_iter
-    if not isinstance(max_iter, int) or max_iter < 0:
-        raise ValueError(f"Invalid max_iter: {max_iter!r} is not a count")
-    goal = max(tol * _dot(b, b) ** 0.5, atol)
-
+    max_iter = 10 * b.numel() if max_iter is None else integer("max_iter", max_iter, 0)
     r = b if x0 is None else b - product(x)
     if not b.any():  # then 0 solves it, and no relative tolerance can be met on the way there
         x, r = torch.zeros_like(b), b
+    scale = _scale(max(float(b.abs().max()), float(r.abs().max())))
+    b, x, r = b / scale, x / scale, r / scale
+    goal = max(float(tol) * _dot(b, b) ** 0.5, float(atol) / scale)
     residual, p, rz, done = _dot(r, r) ** 0.5, r, 1.0, 0
     while residual > goal and done < max_iter:
         z = precondition(r)
@@ -93,18 +94,23 @@ def cg(
         q = product(p)
         curvature = _dot(p, q)
         if curvature <= 0:
-            return Solution(x, done, residual, False, p)
+            return Solution(scale * x, done, scale * residual, False, scale * p)
         alpha = rz / curvature
         x, r, done = x + alpha * p, r - alpha * q, done + 1
         residual = _dot(r, r) ** 0.5
-        if callback is not None and callback(x) is True:
+        if callback is not None and callback(scale * x) is True:
             break
-    return Solution(x, done, residual, residual <= goal, None)
+    return Solution(scale * x, done, scale * residual, residual <= goal, None)
 
 
 def _dot(u: Tensor, v: Tensor) -> float:
     """In float64, so that the squares of large and small float32 numbers stay in range."""
     return torch.dot(u.flatten().double(), v.flatten().double()).item()
+
+
+def _scale(largest: float) -> float:
+    """What to divide by, so that squares stay in range of float64: a power of 2, so that nothing is rounded."""
+    return 1.0 if largest == 0 or 1e-100 < largest < 1e100 else 2.0 ** (math.frexp(largest)[1] - 1)
 
 
 def _start(b: Tensor, x0: Tensor | None) -> tuple[Tensor, Tensor]:

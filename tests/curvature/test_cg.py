@@ -119,6 +119,23 @@ def test_float32_of_any_size(size):
     torch.testing.assert_close(found.x / size, torch.linalg.solve(matrix, b), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("start", [False, True], ids=["from zero", "from x0"])
+@pytest.mark.parametrize("size", [5e-324 * 2**60, 1e-170, 1e-120, 1e120, 1e160, 1e306])
+def test_float64_whose_squares_leave_the_range(size, start):
+    matrix, b = problem(np.geomspace(1, 100, 30))
+    x0, points = (size * torch.ones(30, dtype=torch.float64) if start else None), []
+    found = cg(matrix, size * b, x0, tol=1e-8, callback=points.append)
+    assert found.converged and found.residual <= 1e-8 * torch.linalg.vector_norm(b).item() * size
+    torch.testing.assert_close(found.x / size, torch.linalg.solve(matrix, b), rtol=1e-6, atol=1e-7)
+    assert torch.equal(points[-1], found.x)
+
+
+def test_tolerances_and_counts_of_other_types():
+    matrix, b = problem(np.geomspace(1, 100, 30))
+    found = cg(matrix, b, tol=torch.tensor(1e-3), atol=torch.tensor(0.0), max_iter=np.int64(50))
+    assert found.converged is True and found.iterations == cg(matrix, b, tol=float(torch.tensor(1e-3))).iterations
+
+
 # Negative curvature, limits
 
 
@@ -164,7 +181,13 @@ def test_callback_may_keep_points_and_stop():
     kept = []
     found = cg(matrix, b, callback=lambda x: kept.append(x) or len(kept) == 4)
     assert found.iterations == 4 and not found.converged
-    assert len({tuple(x.tolist()) for x in kept}) == 4 and kept[-1] is found.x
+    assert len({tuple(x.tolist()) for x in kept}) == 4 and torch.equal(kept[-1], found.x)
+
+
+def test_a_callback_that_writes_into_its_point_changes_nothing():
+    matrix, b = problem(np.geomspace(1, 10, 5))
+    found = cg(matrix, b, tol=1e-10, callback=lambda x: x.zero_() is None)
+    assert torch.equal(found.x, cg(matrix, b, tol=1e-10).x)
 
 
 def test_arguments_are_left_alone_and_no_graph_is_kept():
@@ -203,8 +226,9 @@ ONES = torch.ones(2)
         ((torch.eye(2), ONES), dict(tol=float("nan")), "Invalid tol"),
         ((torch.eye(2), ONES), dict(tol="1"), "Invalid tol"),
         ((torch.eye(2), ONES), dict(atol=float("inf")), "Invalid atol"),
-        ((torch.eye(2), ONES), dict(max_iter=-1), "Invalid max_iter"),
-        ((torch.eye(2), ONES), dict(max_iter=1.5), "Invalid max_iter"),
+        ((torch.eye(2), ONES), dict(max_iter=-1), "max_iter must be at least 0"),
+        ((torch.eye(2), ONES), dict(max_iter=1.5), "max_iter must be an integer"),
+        ((torch.eye(2), ONES), dict(max_iter=True), "max_iter must be an integer"),
         ((torch.eye(2), ONES), dict(preconditioner=-torch.eye(2)), "the preconditioner is not positive definite"),
         ((torch.eye(2), ONES), dict(preconditioner=lambda r: 0 * r), "the preconditioner is not positive definite"),
         ((torch.eye(2), ONES), dict(preconditioner=torch.eye(3)), "preconditioner must be torch.float32 of shape"),
