@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dlopt.engine.checks import number
+from dlopt.engine.checks import integer, number
 
 Function = Callable[[Tensor], Tensor]
 _SUFFICIENT = 1e-4  # c of the Armijo condition, Nocedal & Wright eq. 3.4
@@ -88,8 +88,7 @@ def newton(
         (tensor([1.0000, 1.0000], dtype=torch.float64), 7, 0.0)
     """
     number("tol", tol, low=0)
-    if not isinstance(max_iter, int) or max_iter < 0:
-        raise ValueError(f"Invalid max_iter: {max_iter!r} is not a count")
+    max_iter = integer("max_iter", max_iter, 0)
     x, done = x0, 0
     while True:
         value, g, hessian = _derivatives(f, x)
@@ -104,7 +103,7 @@ def newton(
             break
         x, done = x + t * step.view(x.shape), done + 1
         if callback is not None:
-            callback(x)
+            callback(x.clone())
     return Minimum(x.clone(), value, norm, done, norm <= tol, shift)
 
 

@@ -132,6 +132,21 @@ def test_a_flat_hessian_is_shifted():
     assert newton(lambda x: x.sum(), torch.zeros(2), max_iter=3).iterations == 3
 
 
+@pytest.mark.parametrize("diagonal, off", [(0.0, 1.0), (1.0, 2.0), (0.5, 1.0)])
+def test_the_shift_is_the_first_of_its_doubling_sequence(diagonal, off):
+    """Of 1e-3 |H| 2^k the first that exceeds off - diagonal: the least eigenvalue, with its sign turned."""
+    size = (2 * diagonal**2 + 2 * off**2) ** 0.5
+    found = newton(lambda x: diagonal * x @ x / 2 + off * x[0] * x[1], torch.zeros(2, dtype=DOUBLE), max_iter=0)
+    sequence = [1e-3 * size * 2**k for k in range(20)]
+    assert found.shift == pytest.approx(next(s for s in sequence if s > off - diagonal), rel=1e-12)
+
+
+def test_a_callback_that_writes_into_its_point_changes_nothing():
+    start = torch.tensor([-1.2, 1.0], dtype=DOUBLE)
+    found = newton(rosenbrock, start, max_iter=np.int64(50), callback=lambda x: x.zero_())
+    assert found.converged and torch.equal(found.x, newton(rosenbrock, start, max_iter=50).x)
+
+
 def test_log_cosh_needs_the_halving():
     """The pure step overshoots from |x| > 1.09 and diverges; the method does not."""
     f = lambda x: x.cosh().log().sum()  # noqa: E731
@@ -172,8 +187,9 @@ TWO = torch.ones(2)
         (lambda: newton(lambda x: (x - 2).log().sum(), TWO), "f is not finite"),
         (lambda: newton(rosenbrock, TWO, tol=-1), "Invalid tol: -1"),
         (lambda: newton(rosenbrock, TWO, tol=float("nan")), "Invalid tol"),
-        (lambda: newton(rosenbrock, TWO, max_iter=1.5), "Invalid max_iter"),
-        (lambda: newton(rosenbrock, TWO, max_iter=-1), "Invalid max_iter"),
+        (lambda: newton(rosenbrock, TWO, max_iter=1.5), "max_iter must be an integer"),
+        (lambda: newton(rosenbrock, TWO, max_iter=True), "max_iter must be an integer"),
+        (lambda: newton(rosenbrock, TWO, max_iter=-1), "max_iter must be at least 0"),
         (lambda: newton_step(torch.sum, TWO), "the Hessian is singular"),
         (lambda: newton_step(lambda x: x, TWO), "f must return a scalar tensor"),
     ],
