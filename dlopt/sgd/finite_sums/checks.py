@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from dlopt.engine.checks import HyperparameterTypeError, integer, number
+from dlopt.engine.checks import HyperparameterTypeError, number
 
 LossI = Callable[[Tensor, Tensor], Tensor]
 CHUNK = 1024  # examples at a time in a pass over the data, fewer where w is large
