@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from dlopt.engine.checks import integer
+
 __all__ = ["Eigenpairs", "Krylov", "lanczos", "top_eigenvalues"]
 
 Product = Callable[[Tensor], Tensor]
@@ -37,7 +39,9 @@ class Eigenpairs(NamedTuple):
     Attributes:
         values: float64, shape ``(k,)``.
         vectors: shape ``(k, n)``, a row each.
-        residuals: ``|A v - value v|``, shape ``(k,)``; each value is at most so far from an eigenvalue.
+        residuals: ``|A v - value v|`` as the recurrence has it, shape ``(k,)``, but never below what rounding may
+            hide: ``10 eps |A| sqrt(m)``, with the dtype's epsilon, the longest of the m products for ``|A|``. Each
+            value is at most about so far from an eigenvalue.
         products: how many products with the matrix it took.
     """
 
@@ -69,7 +73,7 @@ def lanczos(
         >>> krylov.diagonal.round(decimals=3), krylov.off_diagonal.square()
         (tensor([2., 2., 2.], dtype=torch.float64), tensor([0.6667, 0.3333], dtype=torch.float64))
     """
-    if not 1 <= steps <= size:
+    if integer("steps", steps, 1) > size:
         raise ValueError(f"steps must be from 1 to the size {size}, got {steps}")
     process = _Process(matvec, _first(size, start, seed, dtype))
     while len(process.alpha) < steps:
@@ -85,8 +89,8 @@ def top_eigenvalues(
 ) -> Eigenpairs:  # fmt: skip
     """The k algebraically largest, or smallest, eigenvalues of a symmetric matrix, with eigenvectors.
 
-    Stops when every residual is at most `tol` times the largest Ritz value in modulus. A nearby eigenvector as `start`
-    saves products. A repeated eigenvalue may be found once only.
+    Stops when every residual of the recurrence is at most `tol` times the largest Ritz value in modulus. A nearby
+    eigenvector as `start` saves products. A repeated eigenvalue may be found once only.
 
     Args:
         matvec, size, start, seed, dtype: as for :func:`lanczos`. A given start is mixed with a tenth of a random
@@ -109,7 +113,7 @@ def top_eigenvalues(
         raise ValueError(f"k must be from 1 to the size {size}, got {k}")
     if which not in ("largest", "smallest"):
         raise ValueError(f"which must be 'largest' or 'smallest', got {which!r}")
-    if not (0 < tol < 1 and steps >= k):
+    if not (0 < tol < 1 and integer("steps", steps, 0) >= k):
         raise ValueError(f"tol must be in (0, 1) and steps at least k, got {tol} and {steps}")
     first = _first(size, start, seed, dtype)
     if start is not None:
@@ -124,7 +128,7 @@ def top_eigenvalues(
         scale = values.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
         if len(values) == size or (len(values) >= k and (residuals <= tol * scale).all()):
             vectors = small[:, :k].T.to(first) @ torch.stack(process.basis)
-            return Eigenpairs(values[:k], vectors, residuals, len(process.basis))
+            return Eigenpairs(values[:k], vectors, residuals.clamp(min=process.rounding()), len(process.basis))
     raise RuntimeError(f"not converged after {steps} products: residuals {residuals.tolist()}; raise steps or tol")
 
 
@@ -140,7 +144,7 @@ class _Process:
 
     def step(self) -> None:
         q = self.next
-        product = self.matvec(q)
+        product = self.matvec(q.clone())  # which may write into it
         if product.shape != q.shape or product.dtype != q.dtype or not torch.isfinite(product).all():
             raise ValueError(f"the product is not finite, or not of shape {tuple(q.shape)} and {q.dtype}")
         self.scale = max(self.scale, float(product.norm()))
@@ -149,11 +153,15 @@ class _Process:
         self.beta.append(self.residual)
         rest = self._orthogonal(product)
         self.residual = float(rest.norm())
-        self.invariant = self.residual <= 10 * torch.finfo(q.dtype).eps * self.scale * len(self.basis) ** 0.5
+        self.invariant = self.residual <= self.rounding()
         if self.invariant:
             self.residual = 0.0
         else:
             self.next = rest / self.residual
+
+    def rounding(self) -> float:
+        """How long a residual may be and yet be nothing but rounding."""
+        return 10 * torch.finfo(self.next.dtype).eps * self.scale * len(self.basis) ** 0.5
 
     def restart(self, seed: int) -> None:
         """Go on in what is orthogonal to an invariant space."""

@@ -77,6 +77,22 @@ def test_the_residual_bounds_the_error(tol):
     assert float(found.residuals[0]) <= tol * np.abs(truth).max()
 
 
+def test_residuals_are_never_below_what_rounding_hides():
+    found = top_eigenvalues(product(np.diag([1e4, 1.0, 0.5])), 3, 3, dtype=torch.float32)
+    errors = np.abs(found.values.numpy() - [1e4, 1.0, 0.5])
+    assert errors.max() > 0 and (errors <= found.residuals.numpy()).all() and found.residuals.max() < 0.05
+    found = top_eigenvalues(product(np.eye(5)), 5, 5)
+    assert (found.residuals > 0).all() and (found.residuals < 1e-13).all()
+
+
+def test_a_product_that_works_in_place():
+    scale = torch.tensor(np.linspace(1, 9, 30))
+    plain, writing = (lanczos(f, 30, 12) for f in (lambda v: scale * v, lambda v: v.mul_(scale)))
+    for a, b in zip(plain, writing, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert float(top_eigenvalues(lambda v: v.mul_(scale), 30).values[0]) == pytest.approx(9)
+
+
 def test_float32():
     a = symmetric(80)
     found = top_eigenvalues(product(a), 80, 2, dtype=torch.float32, tol=1e-4)
@@ -137,6 +153,7 @@ def test_no_convergence_is_an_error():
         (dict(tol=0.0), "tol must be"),
         (dict(tol=float("nan")), "tol must be"),
         (dict(steps=0), "steps at least k"),
+        (dict(steps=2.5), "steps must be an integer"),
         (dict(size=0), "k must be"),
         (dict(size=4.0), "whole number"),
         (dict(start=torch.ones(3)), r"shape \(4,\), got \(3,\)"),
@@ -153,7 +170,10 @@ def test_bad_input_is_refused(change, reason):
         top_eigenvalues(**(dict(matvec=lambda v: v, size=4) | change))
 
 
-@pytest.mark.parametrize("steps", [0, 5, -1])
-def test_a_bad_number_of_steps_is_refused(steps):
-    with pytest.raises(ValueError, match="steps must be from 1 to the size 4"):
+@pytest.mark.parametrize(
+    "steps, reason",
+    [(0, "at least 1"), (-1, "at least 1"), (5, "from 1 to the size 4"), (2.5, "an integer"), (True, "an integer")],
+)
+def test_a_bad_number_of_steps_is_refused(steps, reason):
+    with pytest.raises(ValueError, match=f"steps must be {reason}"):
         lanczos(lambda v: v, 4, steps)
