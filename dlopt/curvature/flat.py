@@ -21,7 +21,8 @@ def flat_loss(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[Ca
 
     Args:
         model: its d parameters, of one dtype and device, in the order of ``model.parameters()``; a shared one
-            counts once. Frozen ones are among them. The model is left as it is.
+            counts once. Frozen ones are among them. The model is left as it is: what it would write into its buffers,
+            as batch normalization in training mode does, goes into copies, made anew in each call.
         loss: model -> scalar tensor.
 
     Returns:
@@ -47,6 +48,7 @@ def flat_loss(model: nn.Module, loss: Callable[[nn.Module], Tensor]) -> tuple[Ca
         if theta.shape != (sum(sizes),):
             raise ValueError(f"the vector must have shape ({sum(sizes)},), got {tuple(theta.shape)}")
         parts = [part.view(shape) for part, shape in zip(theta.split(sizes), shapes, strict=True)]
-        return functional_call(wrapped, dict(zip(named, parts, strict=True)), ())
+        buffers = {name: buffer.clone() for name, buffer in wrapped.named_buffers()}
+        return functional_call(wrapped, buffers | dict(zip(named, parts, strict=True)), ())
 
     return f, torch.cat([p.detach().flatten() for p in named.values()])

@@ -67,6 +67,23 @@ def test_a_shared_parameter_counts_once():
     assert f(torch.full((4,), 2.0)).item() == 32
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_the_buffers_of_the_model_are_left_as_they_are(training):
+    torch.manual_seed(0)
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Tanh(), nn.Linear(4, 1)).double(), torch.randn(9, 3)
+    net.train(training)
+    before = copy.deepcopy(net.state_dict())
+    f, theta = flat_loss(net, lambda m: m(x.double()).square().sum())
+    first = f(theta)
+    gradient, hessian = torch.func.grad(f)(theta), torch.func.jacrev(torch.func.grad(f))(theta)
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    value = net(x.double()).square().sum()
+    truth = torch.cat([g.flatten() for g in torch.autograd.grad(value, list(net.parameters()))])
+    torch.testing.assert_close(first, value)
+    torch.testing.assert_close(gradient, truth)
+    assert hessian.isfinite().all() and hessian.shape == (len(theta), len(theta))
+
+
 def test_refuses():
     with pytest.raises(ValueError, match="must have parameters"):
         flat_loss(nn.Tanh(), lambda m: m(torch.ones(1)).sum())
