@@ -6,9 +6,11 @@ from functools import partial
 from typing import Literal
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from dlopt.curvature import hessian_operator, top_eigenvalues
+from dlopt.engine.checks import number
 from dlopt.lab import data, losses, models
 from dlopt.lab.batches import Batch, split_batches
 from dlopt.lab.dataset import Split
@@ -75,10 +77,11 @@ def with_sharpness(task: Task, k: int = 1, *, tol: float = 1e-3) -> Task:
     Args:
         task: with batches from a data split; the training part is what a batch of any large size holds.
         k: how many eigenvalues.
-        tol: relative to the largest one in modulus, an upper bound on their errors.
+        tol: relative to the largest one in modulus, an upper bound on their errors; between 0 and 1.
 
     Raises:
-        ValueError: `k` is no whole number from 1 on.
+        ValueError: `k` is no whole number from 1 on, or `tol` is out of range; and with the first record, if the model
+            has fewer than `k` parameters.
 
     Example:
         >>> task = with_sharpness(few_digits(examples=100))
@@ -87,6 +90,9 @@ def with_sharpness(task: Task, k: int = 1, *, tol: float = 1e-3) -> Task:
     """
     if not (isinstance(k, int) and k >= 1):
         raise ValueError(f"k must be a whole number from 1 on, got {k!r}")
+    number("tol", tol, low=0, below=1)
+    if tol == 0:
+        raise ValueError("Invalid tol: 0 (no search would ever end)")
     return replace(task, evaluate=partial(_evaluate, task, k, tol))
 
 
@@ -95,20 +101,42 @@ _known: WeakKeyDictionary[nn.Module, Tensor] = WeakKeyDictionary()
 
 
 def _evaluate(task: Task, k: int, tol: float, model: nn.Module) -> dict[str, float]:
-    batches: Iterator[Batch] = task.batches(0, _WHOLE)
-    batch = next(batches)
+    batch = _whole(task)
     metrics = task.evaluate(model)
     names = ["sharpness", *(f"sharpness_{i}" for i in range(2, k + 1))]
+    diverged = metrics | dict.fromkeys(("full_loss", "slope", *names), float("inf"))
+    with torch.enable_grad():
+        loss = task.loss(model, batch)
+    if not loss.isfinite().all():
+        return diverged
+    hessian = hessian_operator(lambda: loss, model.parameters())
+
+    def product(v: Tensor) -> Tensor:
+        return _finite(hessian(v))
+
     try:
-        hessian = hessian_operator(lambda: task.loss(model, batch), model.parameters())
-        start, dtype = _known.get(model), hessian.gradient.dtype
-        top = top_eigenvalues(hessian, hessian.size, k, tol=tol, start=start, dtype=dtype)
-    except ValueError:  # overflow, in the loss or in a product
-        return metrics | dict.fromkeys(("full_loss", "slope", *names), float("inf"))
+        start, dtype = _known.get(model), _finite(hessian.gradient).dtype
+        top = top_eigenvalues(product, hessian.size, k, tol=tol, start=start, dtype=dtype)
+    except OverflowError:
+        return diverged
     vector = top.vectors[0] if start is None or top.vectors[0] @ start > 0 else -top.vectors[0]
     _known[model] = vector
     slope = float(hessian.gradient @ vector)
     return metrics | {"full_loss": hessian.loss, "slope": slope} | dict(zip(names, top.values.tolist(), strict=True))
+
+
+def _whole(task: Task) -> Batch:
+    """All training data. Whoever draws with replacement would draw them a billion times."""
+    batches: Callable[[int, int], Iterator[Batch]] = task.batches
+    if isinstance(batches, partial) and batches.keywords.get("order") == "replacement":
+        batches = partial(batches, order="cyclic")
+    return next(batches(0, _WHOLE))
+
+
+def _finite(values: Tensor) -> Tensor:
+    if not values.isfinite().all():
+        raise OverflowError("a gradient or a product with the Hessian is not finite")
+    return values
 
 
 def _model(widths: tuple[int, ...], activation: Literal["relu", "tanh"], init: models.Init, seed: int) -> nn.Module:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 import dlopt
 from dlopt import lab
 from dlopt.lab import losses
-from dlopt.lab.tasks import least_squares
+from dlopt.lab.tasks import least_squares, with_order
 
 
 def small(loss="squared"):
@@ -98,6 +99,51 @@ def test_a_run_that_diverges_is_kept_and_the_cache_gives_it_back():
 def test_a_bad_number_of_eigenvalues_is_refused(k):
     with pytest.raises(ValueError, match="k must be a whole number from 1 on"):
         lab.with_sharpness(small(), k)
+
+
+@pytest.mark.parametrize("tol", [0, 0.0, 1, 2.0, -1, math.nan, math.inf, "small"])
+def test_a_bad_tolerance_is_refused(tol):
+    with pytest.raises(ValueError, match="Invalid tol"):
+        lab.with_sharpness(small(), tol=tol)
+
+
+def test_more_eigenvalues_than_parameters_are_an_error_not_a_divergence():
+    task = lab.with_sharpness(small(), 10**6)
+    with pytest.raises(ValueError, match="k must be from 1 to the size"):
+        task.evaluate(task.model(0))
+
+
+def test_only_what_is_not_finite_counts_as_divergence():
+    task = small()
+
+    def with_loss(loss):
+        return lab.with_sharpness(replace(task, loss=loss))
+
+    def total(model):
+        return sum(p.sum() for p in model.parameters())
+
+    def broken(model, batch):
+        raise ValueError("a mistake")
+
+    model = task.model(0)
+    for message, loss in (("a mistake", broken), ("no graph", lambda m, b: torch.zeros(()))):
+        with pytest.raises(ValueError, match=message):
+            with_loss(loss).evaluate(model)
+    for loss in (  # infinite: the loss; its gradient alone; its curvature alone
+        lambda m, b: total(m) * math.inf,
+        lambda m, b: (total(m) - total(m).detach()).abs().pow(0.5),
+        lambda m, b: (total(m) - total(m).detach()).abs().pow(1.5),
+    ):
+        metrics = with_loss(loss).evaluate(model)
+        assert [metrics[name] for name in ("full_loss", "sharpness", "slope")] == [math.inf] * 3
+
+
+def test_the_order_of_the_batches_does_not_matter():
+    task, model = small(), small().model(0)
+    truth = lab.with_sharpness(task).evaluate(model)
+    for order in ("replacement", "once", "cyclic", "sorted"):
+        again = lab.with_sharpness(with_order(task, order)).evaluate(model)
+        assert again == pytest.approx(truth, rel=1e-2)
 
 
 @pytest.mark.parametrize(
