@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad_and_value, vmap
 
-from dlopt.engine.checks import learning_rate, number
+from dlopt.engine.checks import integer, learning_rate, number
 
 __all__ = ["GradientNoise", "example_gradients", "gradient_covariance", "stationary_covariance", "stationary_variance"]
 
@@ -126,16 +126,16 @@ def example_gradients(model: nn.Module, loss: Loss, inputs: Tensor, targets: Ten
         loss: (outputs, targets) → one number for a batch of one, and for more their mean: ``F.cross_entropy``, say.
         inputs, targets: tensors whose first dimension counts the n examples.
         chunk: how many examples are differentiated together. Every chunk's loss as a batch is compared with the
-            mean of its examples' losses.
+            mean of its examples' losses; a chunk of one together with the example before it.
 
     Returns:
         Tensor of shape ``(n, d)``, row by row the gradients of ``model.parameters()`` that require one, flattened
         and joined in that order.
 
     Raises:
-        ValueError: batch normalization or dropout in training mode; a loss that is no mean over examples (a sum, a
-            mean with class weights, one that compares examples) or has many numbers an example; unequal or no
-            examples; nothing to train; a chunk below 1; a loss or a gradient that is not finite.
+        ValueError: batch normalization or dropout in training mode, or other random numbers; a loss that is no mean
+            over examples (a sum, a mean with class weights, one that compares examples) or has many numbers an example;
+            unequal or no examples; nothing to train; a chunk below 1; a loss or a gradient that is not finite.
 
     Example:
         >>> model = nn.Linear(1, 1, bias=False)
@@ -205,8 +205,7 @@ def _chunks(model: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor, chunk
     _check_model(model)
     if len(inputs) != len(targets) or not len(inputs):
         raise ValueError(f"inputs and targets must be equally many, got {len(inputs)} and {len(targets)}")
-    if not isinstance(chunk, int) or chunk < 1:
-        raise ValueError(f"chunk must be a whole number of at least 1, got {chunk!r}")
+    chunk = integer("chunk", chunk, 1)
     weights = {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
     if not weights:
         raise ValueError("no parameter of the model requires a gradient")
@@ -221,18 +220,26 @@ def _chunks(model: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor, chunk
         return value.reshape(())
 
     each = vmap(grad_and_value(one), in_dims=(None, 0, 0))
+    before: list[Tensor] = []
     for first in range(0, len(inputs), chunk):
         x, y = inputs[first : first + chunk], targets[first : first + chunk]
-        gradients, values = each(weights, x, y)
+        try:
+            gradients, values = each(weights, x, y)
+        except RuntimeError as error:
+            if "randomness" not in str(error):
+                raise
+            raise ValueError("the model or the loss draws random numbers; call model.eval() first") from error
         rows = torch.cat([g.reshape(len(g), -1) for g in gradients.values()], 1)
         bad = ~(torch.isfinite(rows).all(1) & torch.isfinite(values))
         if bad.any():
             raise ValueError(f"the loss or the gradient of example {first + int(bad.nonzero()[0])} is not finite")
+        compared = slice(first - len(before), first + chunk) if len(x) == 1 else slice(first, first + chunk)
+        before, values = [values[-1:]], torch.cat([*before, values]) if len(x) == 1 else values
         with torch.no_grad():
-            together = batch_loss(weights, x, y).mean()
+            together = batch_loss(weights, inputs[compared], targets[compared]).mean()
         if abs(together - values.mean()) > torch.finfo(values.dtype).eps ** 0.5 * values.abs().max():
             raise ValueError(
-                f"the loss of {len(x)} examples is {float(together):g}, the mean of their own losses"
+                f"the loss of {len(values)} examples is {float(together):g}, the mean of their own losses"
                 f" {float(values.mean()):g}: it is a sum, weighted, or compares examples, so no example has its own"
             )
         yield rows

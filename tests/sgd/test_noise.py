@@ -192,7 +192,7 @@ def by_backward(model, loss, inputs, targets):
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("chunk", [1, 5, 23, 100])
+@pytest.mark.parametrize("chunk", [np.int64(4), 1, 5, 23, 100])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_loop_of_backward_passes(chunk, dtype):
     model, batch = network(dtype=dtype), examples(dtype=dtype)
@@ -272,6 +272,19 @@ def compares(outputs, targets):
     return (outputs - outputs.mean(0)).square().mean() + outputs.square().mean()
 
 
+def late(outputs, targets):
+    """The mean of the losses in a large batch, and twice as much in a batch of two."""
+    return outputs.square().mean() * (1 + (len(outputs) == 2))
+
+
+class Drops(nn.Linear):
+    def __init__(self):
+        super().__init__(6, 3)
+
+    def forward(self, x):
+        return super().forward(F.dropout(x))
+
+
 @pytest.mark.parametrize(
     "change, words",
     [
@@ -291,6 +304,12 @@ def compares(outputs, targets):
         ),
         (dict(chunk=0), "chunk must be"),
         (dict(chunk=2.0), "chunk must be"),
+        (dict(chunk=True), "chunk must be"),
+        (dict(chunk=1, loss=partial(F.cross_entropy, reduction="sum")), "the loss of 2 examples is .* it is a sum"),
+        (dict(chunk=1, loss=partial(F.cross_entropy, weight=torch.tensor([1.0, 5.0, 25.0]))), "it is a sum, weighted"),
+        (dict(chunk=1, loss=compares), "compares examples"),
+        (dict(chunk=22, loss=late), "the loss of 2 examples is .* compares examples"),
+        (dict(model=Drops()), "draws random numbers"),
         (dict(kind="half"), "kind must be one of full, diagonal, trace, got 'half'"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value),
