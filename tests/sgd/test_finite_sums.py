@@ -5,11 +5,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 from sklearn.datasets import load_breast_cancer
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model._sag import get_auto_step_size, sag_solver
 
 from dlopt.sgd import linear_loss, sag, saga, sarah, scsg, svrg, table_bytes
+from dlopt.sgd.finite_sums.problem import HandOn
 from tests.sgd.exercises import variance_reduction as exercise
 
 SOLVERS = [sag, saga, svrg, sarah, scsg]
@@ -311,6 +313,33 @@ def test_options_of_the_inner_loop():
         drawn = torch.stack([solver(loss, start, 7, **kw, seed=s) for s in range(200)])
         counts = [torch.isclose(drawn, point, rtol=0, atol=1e-14).all(1).sum().item() for point in looked_at]
         assert sum(counts) == 200 and min(counts) > 200 / len(counts) / 2.5
+
+
+@pytest.mark.parametrize("m", [2, 5])
+def test_a_random_iterate_is_each_one_equally_often(m):
+    counts = np.zeros((2, m))
+    for seed in range(3000):
+        hand_on = HandOn("random", seed)
+        for loop in range(2):
+            for k in range(m):
+                hand_on.add(k)
+            counts[loop, hand_on.take(-1)] += 1
+    assert counts.sum() == 6000
+    for loop in counts:
+        assert chisquare(loop).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("path", ["linear", "general"])
+def test_a_prox_with_a_graph_leaves_none(solver, path):
+    x, y, w0 = small()
+    shrink = torch.tensor(0.9, dtype=torch.float64, requires_grad=True)
+    kw = dict(lr=0.1, steps=9)
+    seen = []
+    w = solver(losses(x, y)[path], torch.tensor(w0), 7, prox=lambda w, lr: w * shrink, callback=lambda step, w: seen.append(w), **kw)  # fmt: skip
+    assert not any(v.requires_grad for v in (w, *seen))
+    plain = solver(losses(x, y)[path], torch.tensor(w0), 7, prox=lambda w, lr: w * 0.9, **kw)
+    torch.testing.assert_close(w, plain, rtol=0, atol=0)
 
 
 def test_lengths_and_batches_of_scsg_are_those_of_the_paper():

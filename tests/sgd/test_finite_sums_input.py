@@ -83,6 +83,7 @@ LOSSES = [
     (lambda w, i: square(w, i) * (torch.inf if True else 1), "finite"),
     (lambda w, i: torch.log(square(w, i) - square(w, i)), "finite"),
     (lambda w, i: torch.where(i == 2, torch.nan, 1.0) * square(w, i), "i = 2"),
+    (lambda w, i: torch.where(i == 2, w.abs().sqrt().sum(), square(w, i)), "gradient of loss_i must be finite"),
     (lambda w, i: 1.0, "must return a tensor"),
     (lambda w, i: None, "must return a tensor"),
     (lambda w, i: square(w, i).detach(), "not differentiable"),
@@ -101,6 +102,13 @@ LOSSES = [
 def test_a_loss_that_is_not_of_one_example_is_refused(solver, loss, message):
     with pytest.raises(ValueError, match=message):
         solver(loss, torch.zeros(3), 4, lr=0.1, steps=5, callback=forbidden)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("loss", [GOOD, square], ids=["linear", "general"])
+def test_inference_mode_is_named(solver, loss):
+    with torch.inference_mode(), pytest.raises(ValueError, match="inference_mode"):
+        solver(loss, torch.zeros(3), 4, lr=0.1, steps=5)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -125,6 +133,9 @@ def test_good_losses_are_not_refused(solver):
         (dict(targets=[0, 1, 2, 0]), "0 and 1"),
         (dict(targets=[-1, 1, 0, 1]), "0 and 1"),
         (dict(inputs="abc"), "inputs must be numbers"),
+        (dict(inputs=X + 1j), "inputs must be real"),
+        (dict(targets=Y + 1j), "targets must be real"),
+        (dict(inputs=X.numpy() + 1j), "inputs must be real"),
         (dict(loss="hinge"), "loss must be"),
         (dict(loss=None), "loss must be"),
     ],
@@ -162,6 +173,7 @@ def test_a_linear_loss_knows_its_size(wrong, message):
         (scsg, dict(batch=0), "batch must be"),
         (scsg, dict(batch=2.5), "batch must be"),
         (scsg, dict(batch=lambda j: 0), "batch must be"),
+        (scsg, dict(batch=lambda j: None), "batch must be an integer"),
         (scsg, dict(lengths=[2, 2]), "sum to 5"),
         (scsg, dict(lengths=[]), "sum to 5"),
         (scsg, dict(lengths=[-1, 9]), "at least 0"),
@@ -171,6 +183,11 @@ def test_a_linear_loss_knows_its_size(wrong, message):
 def test_a_wrong_keyword_of_one_method_is_refused(solver, wrong, message):
     with pytest.raises(ValueError, match=message):
         solver(GOOD, torch.zeros(3), 4, lr=0.1, steps=5, callback=forbidden, **wrong)
+
+
+def test_a_batch_that_goes_wrong_on_the_way_is_refused_with_the_reason():
+    with pytest.raises(ValueError, match="batch must be at least 1, got 0"):
+        scsg(GOOD, torch.zeros(3), 4, lr=0.1, steps=5, batch=lambda j: 3 if j == 1 else 0, lengths=[2, 3])
 
 
 def test_table_bytes_looks_at_what_it_gets():

@@ -90,15 +90,19 @@ def _holds(thing: Any, watched: Tensor) -> bool:
 
 
 def loss(loss_i: Any, w: Tensor, n: int) -> None:
-    """Refuse a loss that is not one of n differentiable numbers; costs n losses at w, and no gradient.
+    """Refuse a loss that is not one of n differentiable numbers; costs n losses and gradients at w.
+
+    A loss that takes i in and then makes nothing of it is n equal losses, as n equal examples are: it passes.
 
     Raises:
         ValueError: not callable, no tensor, no scalar, not real, does not depend on w in a way that can be
             differentiated, does not use i, does not run under ``torch.vmap`` for all i below n (so none that draws
-            random numbers), or is not finite at w for some i.
+            random numbers), or it or its gradient is not finite at w for some i; inference mode.
     """
     if not callable(loss_i):
         raise HyperparameterTypeError(f"loss_i must be a function (w, i) -> scalar tensor, got {loss_i!r}")
+    if torch.is_inference_mode_enabled():
+        raise ValueError("nothing can be differentiated under torch.inference_mode: leave it, or use torch.no_grad")
     first = torch.zeros((), dtype=torch.int64, device=w.device)
     with torch.enable_grad(), _Watch(first) as watch:
         out = loss_i(w.clone().requires_grad_(), first)
@@ -112,16 +116,20 @@ def loss(loss_i: Any, w: Tensor, n: int) -> None:
         raise ValueError("loss_i is not differentiable: its result does not carry a gradient to w")
     if n > 1 and not watch.seen:
         raise ValueError("loss_i does not depend on i: it must be the loss of example i alone")
-    with torch.no_grad():
+    with torch.enable_grad():
         for ids in torch.arange(n, device=w.device).split(chunk(w)):
+            here = w.clone().requires_grad_()
             try:
-                losses = torch.vmap(loss_i, (None, 0))(w, ids)
+                losses = torch.vmap(loss_i, (None, 0))(here, ids)
             except (RuntimeError, IndexError) as error:
                 reason = f"loss_i fails under torch.vmap for i in {int(ids[0])} to {int(ids[-1])}: {error}"
                 raise ValueError(f"{reason} (index tensors with i itself, draw nothing at random)") from error
             if not bool(losses.isfinite().all()):
                 bad = int(ids[int((~losses.isfinite()).nonzero()[0])])
                 raise ValueError(f"loss_i must be finite: at w0 and i = {bad} it is not")
+            if not bool(torch.autograd.grad(losses.sum(), here)[0].isfinite().all()):
+                span = f"{int(ids[0])} to {int(ids[-1])}"
+                raise ValueError(f"the gradient of loss_i must be finite: at w0 and some i in {span} it is not")
 
 
 def chunk(w: Tensor) -> int:

@@ -51,7 +51,7 @@ def linear_loss(inputs: Any, targets: Any, loss: str | Phi = "logistic") -> Line
     """The loss of example i under a linear model, phi(x_i · w, y_i), in a form the solvers recognise.
 
     They then keep n numbers where they would keep n gradients, and work in NumPy, on the CPU, without autograd
-    (with a `loss` of your own: autograd of one number a step).
+    (with a `loss` of your own: autograd of one number a step). For speed they hold the targets as Python floats too.
 
     Args:
         inputs: real, shape ``(n, d)``, tensor or array; a column of ones makes an intercept.
@@ -91,6 +91,8 @@ def _real(what: str, values: Any) -> Tensor:
         tensor = torch.as_tensor(values).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise HyperparameterTypeError(f"{what} must be numbers: {error}") from error
+    if tensor.is_complex():
+        raise HyperparameterTypeError(f"{what} must be real numbers, got {tensor.dtype}")
     tensor = tensor if tensor.is_floating_point() else tensor.to(torch.get_default_dtype())
     if not bool(tensor.isfinite().all()):
         raise ValueError(f"{what} must be finite")

@@ -69,7 +69,7 @@ class FiniteSum(ABC):
 
     def after_prox(self, w: Any) -> Any:
         assert self.prox is not None
-        return self.prox(w, self.lr)
+        return self.prox(w, self.lr).detach()
 
     def stop(self, step: int, w: Any) -> bool:
         """Tell the callback; whether it wants to stop."""
@@ -102,13 +102,12 @@ class General(FiniteSum):
         return self.w.new_zeros((self.n, *self.w.shape))
 
     def gradients(self, w: Tensor) -> tuple[Tensor, Tensor]:
-        parts: list[Tensor] = []
-        for part in self.ids.split(checks.chunk(w)):
+        each, size = self.table(), checks.chunk(w)
+        for part, rows in zip(self.ids.split(size), each.split(size), strict=True):
             # a copy of w for each example: vmap over torch.func.grad cannot index with i
             with torch.enable_grad():
                 copies = w.expand(len(part), *w.shape).clone().requires_grad_()
-                parts += torch.autograd.grad(torch.vmap(self.loss_i)(copies, part).sum(), copies)
-        each = torch.cat(parts)
+                rows.copy_(torch.autograd.grad(torch.vmap(self.loss_i)(copies, part).sum(), copies)[0])
         return each, each.sum(0)
 
     def mean(self, w: Tensor, rows: list[int] | None = None) -> Tensor:
@@ -155,7 +154,7 @@ class Linear(FiniteSum):
 
     def after_prox(self, w: np.ndarray) -> np.ndarray:
         assert self.prox is not None
-        return self.prox(self.tensor(w), self.lr).cpu().reshape(-1).numpy()
+        return self.prox(self.tensor(w), self.lr).detach().cpu().reshape(-1).numpy()
 
     def tensor(self, w: np.ndarray) -> Tensor:
         return torch.from_numpy(w).view(self.like.shape).to(self.like.device)
@@ -212,7 +211,8 @@ def table_bytes(loss_i: Any, w0: Tensor, n: int) -> int:
     """Bytes of the table that :func:`sag` and :func:`saga` keep: n gradients, or n numbers for a linear model.
 
     The sum of the table comes on top, as large as w0. :func:`svrg`, :func:`sarah` and :func:`scsg` keep no
-    table, only two further tensors of the size of w0.
+    table, only two further tensors of the size of w0. All of them keep the order of the steps as a list, and for a
+    linear model a copy of the inputs where w0's dtype is another, and the n targets as Python floats.
 
     Args:
         loss_i, w0, n: as for the solvers.

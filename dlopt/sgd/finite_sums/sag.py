@@ -31,8 +31,9 @@ def sag(
     (the paper's section 4: the sum is divided by the number of distinct indices, as scikit-learn does, not by n).
     The direction is biased; its variance is about 1/n² of SAGA's. The l2 term enters with its exact gradient.
 
-    Cost: one gradient a step. Memory: a table of n gradients, or of n numbers for a :func:`linear_loss`
-    (see :func:`table_bytes`), and their sum.
+    Cost: one gradient a step; and before the first, as in every solver here, n losses and gradients at w0 to check
+    `loss_i`. Memory: a table of n gradients, or of n numbers for a :func:`linear_loss` (see :func:`table_bytes`), and
+    their sum.
 
     Args:
         loss_i: (w, i) → scalar tensor, the loss of example i; i is a 0-dim int64 tensor. Torch code that runs under
@@ -56,7 +57,8 @@ def sag(
 
     Raises:
         ValueError: for any argument out of its range, before any step; for a `loss_i` that is no scalar, not
-            finite at w0, not differentiable, or the same for every i.
+            finite at w0, itself or in its gradient, not differentiable, or does not look at i; under
+            ``torch.inference_mode``.
 
     Example:
         >>> import torch
