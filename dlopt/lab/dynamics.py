@@ -37,14 +37,15 @@ def iterates(
     """
     w = torch.tensor(start, dtype=torch.float64, requires_grad=True)
     method = optimizer([w])
-    points = [w.detach().clone()]
+    points = np.empty((steps + 1, *w.shape))
+    points[0] = w.detach()
     for t in range(steps):
         if before is not None:
             before(method, t)
         w.grad = torch.as_tensor(gradient(w.detach()), dtype=torch.float64).reshape(w.shape).clone()
         method.step()
-        points.append(w.detach().clone())
-    return torch.stack(points).numpy()
+        points[t + 1] = w.detach()
+    return points
 
 
 def step_map(optimizer: Factory, h: float) -> np.ndarray:

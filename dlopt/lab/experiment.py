@@ -21,6 +21,7 @@ __all__ = ["Tuning", "run", "steps_to", "tune"]
 
 _RUN = ["task", "method", "trial", "seed"]
 _WHOLE = {"step": "int64", "gradients": "int64", "diverged": "bool"}
+_MANY = 10  # runs; to start another process takes the time of some ten short ones
 
 
 def run(
@@ -57,7 +58,8 @@ def run(
         target: ``(metric, value)``: a run stops at the first record that reaches it, and has no later
             records.
         n_jobs: as in `joblib.Parallel`; -1 takes all cores. None leaves it to `joblib.parallel_config`, which
-            also chooses other backends (Dask, Ray). Each worker uses one thread.
+            also chooses other backends (Dask, Ray); where that says nothing, many runs are shared between this
+            process and one more. Each uses one thread.
         progress: show a tqdm bar over the runs that are not in the cache (``TQDM_DISABLE=1`` hides all bars).
         cache: keep finished runs in ``$DLOPT_CACHE`` (`~/.cache/dlopt`), each as soon as it is done, under a
             hash of the inputs, of the factories' code, of `dlopt`'s code and of the versions.
@@ -248,16 +250,37 @@ def _work(
     if not missing:
         return
     joblib, tqdm = require("joblib"), require("tqdm.auto").tqdm
-    backend, _ = joblib.parallel.get_active_backend()
+    backend, configured = joblib.parallel.get_active_backend()
     at_once = "generator_unordered" if backend.supports_return_generator else "list"
     with contextlib.ExitStack() as stack:
         hidden = {} if progress else {"disable": True}  # given, it would overrule TQDM_DISABLE
         bar = stack.enter_context(tqdm(total=len(missing), unit="run", leave=False, **hidden))
         stack.callback(torch.set_num_threads, torch.get_num_threads())
-        work = (joblib.delayed(_numbered)(i, jobs[i]) for i in missing)
-        for numbered in joblib.Parallel(n_jobs=n_jobs, return_as=at_once)(work):
+        if n_jobs is None and configured is None and backend.nesting_level == 0 and len(missing) >= _MANY:
+            finished: Iterator[tuple[int, dict[str, list[float]]]] = _shared(jobs, missing)
+        else:
+            work = (joblib.delayed(_numbered)(i, jobs[i]) for i in missing)
+            finished = joblib.Parallel(n_jobs=n_jobs, return_as=at_once)(work)
+        for numbered in finished:
             bar.update()
             yield numbered
+
+
+def _shared(jobs: Sequence[Job], missing: Sequence[int]) -> Iterator[tuple[int, dict[str, list[float]]]]:
+    """Half of the jobs in one other process, half in this one: two cores for the memory of one more process."""
+    pool = require("joblib.externals.loky").get_reusable_executor(max_workers=1)
+    todo: list[int] = list(reversed(missing))
+    away: list[Any] = []
+    while todo or away:
+        while todo and len(away) < 2:  # one at work, one waiting
+            i = todo.pop()
+            away.append(pool.submit(_numbered, i, jobs[i]))
+        if todo:
+            yield _numbered(i := todo.pop(), jobs[i])
+        away, done = [job for job in away if not job.done()], [job for job in away if job.done()]
+        if not (todo or done):
+            done = [away.pop(0)]
+        yield from (job.result() for job in done)
 
 
 def _numbered(i: int, job: Job) -> tuple[int, dict[str, list[float]]]:

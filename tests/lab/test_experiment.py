@@ -142,6 +142,23 @@ def test_workers_agree_with_this_process_and_take_lambdas():
         same(alone, run(**arguments, n_jobs=2))
 
 
+def test_many_runs_are_shared_with_one_other_process(monkeypatch):
+    here = count_runs(monkeypatch)
+    arguments = dict(task=least_squares(), methods=METHODS, settings=[{"lr": 0.1}], cache=False, **QUICK)
+    alone = run(**arguments, seeds=range(experiment._MANY), n_jobs=1)
+    assert len(here) == 2 * experiment._MANY
+    same(alone, run(**arguments, seeds=range(experiment._MANY)))
+    assert 2 * experiment._MANY < len(here) < 4 * experiment._MANY - 1
+
+
+def test_an_error_in_the_other_process_is_raised_here():
+    def broken(params, lr):
+        raise ZeroDivisionError("made to fail")
+
+    with pytest.raises(ZeroDivisionError, match="made to fail"):
+        run(least_squares(), {"bad": broken}, settings=[{"lr": 0.1}], seeds=range(12), cache=False, **QUICK)
+
+
 def test_threads_are_given_back():
     torch.set_num_threads(2)
     run(least_squares(), METHODS, settings=[{"lr": 0.1}], seeds=[0], **QUICK)
