@@ -26,10 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def main(only_execute: bool) -> None:
     build = ROOT / "_build"
     build.mkdir(exist_ok=True)
-    claims = records.write(pages.execute(ROOT), build)
+    claims, costs = records.write(pages.execute(ROOT), build)
     if not only_execute:
         make_site(build)
-    records.report(claims)
+    records.report(claims, costs)
     if not only_execute:
         click.secho(f"\nThe book is here: {(build / 'html' / 'index.html').as_uri()}", fg="green", bold=True)
 

@@ -12,17 +12,18 @@ from pages import Page
 
 NO_CLAIMS = "No page has recorded a claim."
 NO_PAGES = "No page has been executed."
+AVERAGE_SECONDS = 20  # of a page, on two idle cores; a page may take 60
 
 
-def write(pages: list[Page], build: Path) -> list[dict[str, Any]]:
-    """Write claims.json, pages.json and the two tables into the build folder. Returns the claims."""
+def write(pages: list[Page], build: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Write claims.json, pages.json and the two tables into the build folder. Returns claims and costs."""
     claims = [record for page in pages for record in page.records()]
     costs = [{"page": page.name, "seconds": page.seconds, "peak_mb": page.peak_mb} for page in pages]
     (build / "claims.json").write_text(json.dumps(claims, indent=1) + "\n")
     (build / "pages.json").write_text(json.dumps(costs, indent=1) + "\n")
     (build / "claims.md").write_text(claims_table(claims))
     (build / "times.md").write_text(times_table(costs))
-    return claims
+    return claims, costs
 
 
 def failed(claim: dict[str, Any]) -> bool:
@@ -48,6 +49,7 @@ def times_table(costs: list[dict[str, Any]]) -> str:
     rows = [[f"[](/{c['page']})", f"{c['seconds']:.1f}", f"{c['peak_mb']:.0f}"] for c in costs]
     total = sum(c["seconds"] for c in costs)
     rows.append(["all pages", f"{total:.1f}", f"{max((c['peak_mb'] for c in costs), default=0):.0f}"])
+    rows.append([f"average, of a budget of {AVERAGE_SECONDS}", f"{total / max(len(costs), 1):.1f}", ""])
     return list_table(["Page", "Seconds", "Peak memory, MB"], rows, "60 20 20") if costs else NO_PAGES + "\n"
 
 
@@ -76,8 +78,13 @@ def seeds(value: Any) -> str:
     return str(len(flat)) if flat else "—"
 
 
-def report(claims: list[dict[str, Any]]) -> None:
-    """Say on the terminal how many claims hold, and in red which do not."""
+def report(claims: list[dict[str, Any]], costs: list[dict[str, Any]]) -> None:
+    """Say on the terminal what the pages cost, how many claims hold, and in red which do not."""
+    if costs:
+        average = sum(cost["seconds"] for cost in costs) / len(costs)
+        over = average > AVERAGE_SECONDS
+        line = f"{len(costs)} pages, {average:.1f} s on average, of a budget of {AVERAGE_SECONDS} s"
+        click.secho(line, fg="red" if over else None, bold=over)
     ours = [claim for claim in claims if claim["kind"] == "claim"]
     bad = [claim for claim in ours if failed(claim)]
     for claim in bad:

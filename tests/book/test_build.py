@@ -95,3 +95,11 @@ def test_failed_claim_is_shown_by_the_book_and_fails_the_tests(tiny):
     )
     assert checked.returncode == 1, checked.stdout
     assert "One is more than two." in checked.stdout
+
+
+def test_the_average_of_the_pages_stands_beside_its_budget(capsys):
+    costs = [dict(page="a", seconds=10.0, peak_mb=1), dict(page="b", seconds=40.0, peak_mb=2)]
+    records.report([], costs)
+    line = capsys.readouterr().out.splitlines()[0]
+    assert "2 pages, 25.0 s on average, of a budget of 20 s" in line
+    assert "- average, of a budget of 20" in records.times_table(costs) and "- 25.0" in records.times_table(costs)

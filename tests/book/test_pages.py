@@ -8,7 +8,7 @@ import pages
 import pytest
 from twins import checked
 
-SECONDS, AVERAGE_SECONDS, MEGABYTES = 60, 20, 1024
+SECONDS, MEGABYTES = 60, 1024
 CELL_LINES, DEF_LINES, LINE = 25, 8, 88
 
 
@@ -31,8 +31,6 @@ def test_time_and_memory(read):
     for cost in costs:
         assert 0 < cost["seconds"] <= SECONDS, cost
         assert 0 < cost["peak_mb"] <= MEGABYTES, cost
-    if len(costs) >= 10:
-        assert sum(cost["seconds"] for cost in costs) / len(costs) <= AVERAGE_SECONDS
 
 
 def test_cells_are_short(page):
