@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import records
+
 CLAIM = """\
 from IPython.display import display
 record = {{"id": "tiny", "sentence": "One is {word} two.", "kind": "claim", "holds": {holds},
