@@ -1,6 +1,25 @@
 """Optimizers for deep neural networks: each written once, from its paper, and run at full speed."""
 
-from dlopt import curvature, engine, sgd
+from dlopt import adaptive, curvature, engine, sgd
+from dlopt.adaptive import (
+    FTRL,
+    Adadelta,
+    Adafactor,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    AMSGrad,
+    Lion,
+    Muon,
+    NAdam,
+    RAdam,
+    RMSprop,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    SparseAdam,
+    split_for_muon,
+)
 from dlopt.sgd import (
     SGD,
     EarlyStopping,
@@ -14,10 +33,27 @@ from dlopt.sgd import (
 )
 
 __all__ = [
+    "AMSGrad",
+    "Adadelta",
+    "Adafactor",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
     "EarlyStopping",
+    "FTRL",
+    "Lion",
+    "Muon",
+    "NAdam",
     "ProximalSGD",
+    "RAdam",
+    "RMSprop",
     "SGD",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
+    "SparseAdam",
     "WeightAverage",
+    "adaptive",
     "clip_before_step",
     "clip_grad_adaptive_",
     "clip_grad_norm_",
@@ -26,5 +62,6 @@ __all__ = [
     "engine",
     "schedules",
     "sgd",
+    "split_for_muon",
 ]
 __version__ = "0.1.0"

@@ -43,7 +43,7 @@ class Batch:
 
     def prepare(self) -> None:
         """Compute the host's scalars: what can fail there fails before anything is written."""
-        if not self.differentiable:
+        if not (self.differentiable or self.program.matrix):
             self.slots = lower_program(self.program).host(**self.scalars)
 
     @property

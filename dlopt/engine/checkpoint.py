@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from dlopt.engine.gather import state_dtype
-from dlopt.engine.rule import rule_of
 from dlopt.engine.writing import WRITER_STATE
 
 if TYPE_CHECKING:
@@ -65,10 +64,12 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
     writer = {key for keys in WRITER_STATE.values() for key in keys.values()}
     given = {key: value for key, value in entry.items() if value is not None}
     surplus = sorted(set(given) - clock - rule - writer)
-    always = set.intersection(*({optimizer.state_keys[s] for s in rule_of(r).elements[2:]} for r in optimizer.rules))
+    rules = [optimizer.as_rule(function) for function in (*optimizer.rules, optimizer.vector_rule) if function]
+    always = set.intersection(*({optimizer.state_keys[symbol] for symbol in rule.elements[2:]} for rule in rules))
     missing = sorted((clock | always) - set(given)) if given else []
     if surplus or missing:
         raise ValueError(f"loaded state of parameter {number} has surplus keys {surplus} and lacks {missing}")
+    symbols = {key: symbol for symbol, key in optimizer.state_keys.items()}
     result = {}
     for key, value in given.items():
         if key in clock:
@@ -76,9 +77,11 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
             result[key] = torch.tensor(count, dtype=torch.float32 if key == "step" else torch.float64)
             continue
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-        if shape != tuple(p.shape):
-            raise ValueError(f"loaded {key} of parameter {number} has shape {shape}, not {tuple(p.shape)}")
+        due = tuple(optimizer.state_shape(symbols[key], p)) if key in symbols else tuple(p.shape)
+        if shape != due:
+            raise ValueError(f"loaded {key} of parameter {number} has shape {shape}, not {due}")
         dtype = p.dtype if key in writer else state_dtype(p)
         like = torch.zeros_like(p, dtype=dtype, requires_grad=False, memory_format=torch.preserve_format)
+        like = like if due == tuple(p.shape) else torch.zeros(due, dtype=dtype, device=p.device)
         result[key] = like.copy_(value.to_dense() if value.is_sparse else value)
     return result

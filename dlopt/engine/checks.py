@@ -14,8 +14,13 @@ class HyperparameterTypeError(TypeError, ValueError):
     """A hyperparameter of the wrong type: torch raises TypeError, and a bad value is a ValueError."""
 
 
-def number(what: str, value: Any, *, low: float = -math.inf, below: float = math.inf) -> None:
-    """Refuse `value` unless it is a finite number with ``low <= value < below``, or such a 1-element tensor.
+def number(
+    what: str, value: Any, *, low: float = -math.inf, high: float = math.inf, above: float = -math.inf,
+    below: float = math.inf,
+) -> None:  # fmt: skip
+    """Refuse `value` unless it is a finite number with ``low <= value <= high`` and ``above < value < below``.
+
+    A 1-element tensor may stand for the number.
 
     Raises:
         ValueError: ``Invalid learning rate: -1`` (a TypeError as well if it is no number at all).
@@ -36,8 +41,41 @@ def number(what: str, value: Any, *, low: float = -math.inf, below: float = math
         size = float(value)
     except OverflowError:
         size = math.inf
-    if not (math.isfinite(size) and low <= size < below):
+    if not (math.isfinite(size) and low <= size <= high and above < size < below):
         raise ValueError(f"Invalid {what}: {value}")
+
+
+def betas(values: Any) -> None:
+    """Refuse `values` unless they are two numbers in [0, 1), both plain or both 1-element tensors.
+
+    Raises:
+        ValueError: in torch's words, and also for one or three values, NaN, infinity or a string.
+
+    Example:
+        >>> betas((0.9, 0.999))
+        >>> betas((0.9, 1.0))
+        Traceback (most recent call last):
+        ValueError: Invalid beta parameter at index 1: 1.0
+    """
+    if not isinstance(values, (tuple, list)) or len(values) != 2:
+        raise HyperparameterTypeError(f"Invalid betas: {values!r} is not a pair of numbers")
+    for i, value in enumerate(values):
+        number(f"beta parameter at index {i}", value, low=0, below=1)
+    if isinstance(values[0], Tensor) != isinstance(values[1], Tensor):
+        raise ValueError("betas must be either both floats or both Tensors")
+
+
+def choice(what: str, value: Any, options: tuple[str, ...]) -> None:
+    """Refuse `value` unless it is one of the words in `options`.
+
+    Example:
+        >>> choice("convention", "paper", ("torch", "paper"))
+    """
+    if value not in options:
+        raise ValueError(f"Invalid {what}: {value!r}, not one of {', '.join(map(repr, options))}")
+
+
+CONVENTIONS = ("torch", "paper")
 
 
 def integer(what: str, value: Any, low: int) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from dlopt.engine.batch import Batch, aligned, computing, fills_memory, overlaps, uniform
 from dlopt.engine.program import Program
-from dlopt.engine.rule import evaluate, rule_of
+from dlopt.engine.rule import evaluate
 from dlopt.engine.writing import WRITER_STATE
 
 if TYPE_CHECKING:
@@ -83,6 +83,8 @@ def gather(optimizer: RuleOptimizer, group: Group) -> list[Pending]:
 
 def _at_once(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor]) -> list[Pending] | None:
     """The usual case: every parameter has taken the same steps and all tensors are alike."""
+    if optimizer.matrix or optimizer.sparse_only:
+        return None
     entries = list(map(optimizer.state.get, params))
     try:
         clock = _shared_clock(optimizer, entries)
@@ -116,8 +118,10 @@ def _shared_clock(optimizer: RuleOptimizer, entries: list[Any]) -> tuple[float, 
     return tuple(v.pop() for v in values)
 
 
-def _step(optimizer: RuleOptimizer, group: Group, clock: tuple[float, ...], first: bool = False) -> Step:
-    """The next step of a parameter whose clock (step count, scalar state) stands at `clock`."""
+def _step(
+    optimizer: RuleOptimizer, group: Group, clock: tuple[float, ...], first: bool = False, flat: bool = False
+) -> Step:
+    """The next step of a parameter whose clock (count, scalar state) stands at `clock`; `flat`: it is no matrix."""
     t = clock[0] + 1 if optimizer.counted else (1.0 if first else LATER)
     hyper = {name: _value(name, value) for name, value in optimizer.hyper(group).items()}
     symbols = dict(zip(optimizer.scalar_state, clock[optimizer.counted :], strict=True))
@@ -129,7 +133,8 @@ def _step(optimizer: RuleOptimizer, group: Group, clock: tuple[float, ...], firs
     if not group.get("decoupled_weight_decay", optimizer.decoupled):
         hyper |= {"l2": decay, "weight_decay": 0.0}
         before += ("l2",) if decay != 0 else ()
-    program = Program(rule_of(optimizer.rule(group, t)), before, group["writing"])
+    function = optimizer.vector_rule if flat and optimizer.vector_rule else optimizer.rule(group, t)
+    program = Program(optimizer.as_rule(function), before, group["writing"])
     scalars = {name: new[name] if name in new else hyper[name] for name in program.scalars}
     keys = [optimizer.state_keys[symbol] for symbol in program.rule.elements[2:]]
     after = {"step": t} if optimizer.counted else {}
@@ -150,6 +155,30 @@ def _value(name: str, value: Any) -> Any:
     return value
 
 
+def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], Any]) -> list[Pending]:
+    """The batches of one group for a move: `moved` names, for the rule of a step, the rule to apply instead.
+
+    Parameters without state stay where they are. There is no gradient: the parameter stands in its place.
+    """
+    pending = []
+    hyper = {name: _value(name, value) for name, value in optimizer.hyper(group).items()}
+    for p in group["params"]:
+        entry = {key: value for key, value in optimizer.state.get(p, {}).items() if value is not None}
+        if not entry:
+            continue
+        t = entry["step"].item() if optimizer.counted else LATER
+        program = Program(optimizer.as_rule(moved(optimizer.rule(group, t))), (), group["writing"])
+        keys = [optimizer.state_keys[symbol] for symbol in program.rule.elements[2:]]
+        keys += WRITER_STATE[program.writer].values()
+        step = Step(program, {name: hyper[name] for name in program.scalars}, tuple(keys), {})
+        row, scatter = _row(optimizer, group, step, p, p.detach(), [entry[key] for key in step.keys])
+        back = [scatter] if scatter else []
+        streams = [[tensor] for tensor in row]
+        batch = Batch(program, step.scalars, streams, aligned(row), False, [entry], step.keys, back)
+        pending.append(Pending(batch, group, lambda: None))
+    return pending
+
+
 def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor]) -> list[Pending]:
     """Every other case: parameters are sorted into batches of their like."""
     steps: dict[Any, Step] = {}
@@ -159,22 +188,22 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
         entry = {key: value for key, value in optimizer.state.get(p, {}).items() if value is not None}
         clock = tuple(entry[key].item() if key in entry else initial for key, initial in optimizer.clock_keys().items())
         first = not all(key in entry for key in optimizer.state_keys.values())
-        if (clock, first) not in steps:
-            steps[clock, first] = _step(optimizer, group, clock, first)
-        step = steps[clock, first]
+        kind = clock, first, p.dim() < 2 and optimizer.vector_rule is not None
+        if kind not in steps:
+            steps[kind] = _step(optimizer, group, *kind)
+        step = steps[kind]
         for key in step.clock:
             entry.setdefault(key, torch.tensor(0.0, dtype=torch.float32 if key == "step" else torch.float64))
-        rule_keys = len(step.program.rule.elements) - 2
+        symbols = step.program.rule.elements[2:]
         for k, key in enumerate(step.keys):
             if key not in entry:
-                dtype = state_dtype(p) if k < rule_keys else p.dtype
-                entry[key] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
+                entry[key] = _new_state(optimizer, group, symbols[k], p) if k < len(symbols) else _zeros(p, p.dtype)
         row, scatter = _row(optimizer, group, step, p, g, [entry[key] for key in step.keys])
-        alike = (clock, first, tuple(t.dtype for t in row), p.device, aligned(row), scatter[:1])
+        alike = (kind, tuple(t.dtype for t in row), p.device, aligned(row), scatter[:1])
         found.setdefault(alike, []).append((p, entry, row, scatter))
     pending = []
-    for (clock, first, _, _, dense, _), members in found.items():
-        step, entries = steps[clock, first], [entry for _, entry, _, _ in members]
+    for (kind, _, _, dense, _), members in found.items():
+        step, entries = steps[kind], [entry for _, entry, _, _ in members]
         streams = [list(stream) for stream in zip(*(row for _, _, row, _ in members), strict=True)]
         back = [scatter for *_, scatter in members if scatter]
         batch = Batch(step.program, step.scalars, streams, dense, group["differentiable"], entries, step.keys, back)
@@ -194,6 +223,19 @@ def _attach(optimizer: RuleOptimizer, step: Step, params: list[Tensor], entries:
     return commit
 
 
+def _zeros(p: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
+
+
+def _new_state(optimizer: RuleOptimizer, group: Group, symbol: str, p: Tensor) -> Tensor:
+    """The state `symbol` of the parameter `p` before its first step."""
+    shape, start = optimizer.state_shape(symbol, p), optimizer.initial(group, symbol, p)
+    if shape == p.shape:
+        zeros = _zeros(p, state_dtype(p))
+        return zeros.copy_(start.detach()) if isinstance(start, Tensor) else zeros.fill_(start)
+    return torch.full(shape, start, dtype=state_dtype(p), device=p.device)
+
+
 def state_dtype(p: Tensor) -> torch.dtype:
     """The dtype of a rule's state for the parameter `p`: float32 or wider, complex for complex."""
     wide = computing(p.dtype)
@@ -201,8 +243,15 @@ def state_dtype(p: Tensor) -> torch.dtype:
 
 
 def _check(optimizer: RuleOptimizer, p: Tensor, g: Tensor) -> None:
+    name = type(optimizer).__name__
     if not (p.is_floating_point() or p.is_complex()) or p.dtype is torch.complex32:
-        raise RuntimeError(f"{type(optimizer).__name__} takes floating-point and complex parameters, not {p.dtype}")
+        raise RuntimeError(f"{name} takes floating-point and complex parameters, not {p.dtype}")
+    if p.is_complex() and (optimizer.matrix or optimizer.sparse_only):
+        raise RuntimeError(f"{name} does not support complex parameters")
+    if p.layout != torch.strided:
+        raise RuntimeError(f"{name} takes dense parameters, not one of layout {p.layout}")
+    if optimizer.sparse_only and not g.is_sparse:
+        raise RuntimeError(f"{name} does not support dense gradients, please consider Adam instead")
     if g.shape != p.shape:
         raise RuntimeError(f"the gradient has shape {tuple(g.shape)}, its parameter {tuple(p.shape)}")
     if overlaps(p):
@@ -211,7 +260,7 @@ def _check(optimizer: RuleOptimizer, p: Tensor, g: Tensor) -> None:
             "location. Please clone() the tensor before performing the operation."
         )
     if g.layout not in (torch.strided, torch.sparse_coo):
-        raise RuntimeError(f"{type(optimizer).__name__} does not support gradients of layout {g.layout}")
+        raise RuntimeError(f"{name} does not support gradients of layout {g.layout}")
 
 
 def _row(

@@ -144,6 +144,7 @@ def lower_program(program: Program) -> Lowered:
         GrammarError: where types do not fit, or the rule returns too few or too many values.
     """
     before, rule, writer = program.parts()
+    assert isinstance(rule, Rule), "a matrix rule has no graph"
     if rule.elements[:2] != ("g", "p"):
         raise rule.fail(rule.body[-1], "a rule of an optimizer begins with g, the gradient, and p, the parameter")
     names = ["g", "p", *(f"state_{i}" for i in range(program.streams - 2))]

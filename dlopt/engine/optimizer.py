@@ -14,8 +14,9 @@ from dlopt.engine import checkpoint, faces
 from dlopt.engine.batch import Known
 from dlopt.engine.gather import gather
 from dlopt.engine.lowering import lower_program
+from dlopt.engine.matrix import MatrixRule, matrix_rule
 from dlopt.engine.program import Program
-from dlopt.engine.rule import rule_of
+from dlopt.engine.rule import Rule, rule_of
 from dlopt.engine.writing import WRITER_STATE
 
 
@@ -26,19 +27,24 @@ class EngineOptions(TypedDict, total=False):
         maximize: climb instead of descend.
         foreach, fused: which face runs the step. Both None: the fastest that can. ``fused=True``: a fused one or
             an error that says why not. ``foreach=True``, or either False: the torch face.
-        differentiable: let autograd record the step.
+        capturable: refused when True: it would keep step counts on the device, for a CUDA graph to capture, and no
+            face does that yet.
+        differentiable: let autograd record the step. Matrix rules do not.
         writing: how the change reaches the parameter: ``"plain"``, or ``"kahan"`` for compensated summation,
             which keeps what rounding to bfloat16 or float16 would lose, in one more tensor a parameter.
     """
 
     maximize: bool
     foreach: bool | None
+    capturable: bool
     differentiable: bool
     fused: bool | None
     writing: str
 
 
-ENGINE_DEFAULTS = EngineOptions(maximize=False, foreach=None, differentiable=False, fused=None, writing="plain")
+ENGINE_DEFAULTS = EngineOptions(
+    maximize=False, foreach=None, capturable=False, differentiable=False, fused=None, writing="plain"
+)
 
 
 class RuleOptimizer(torch.optim.Optimizer):
@@ -52,11 +58,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         scalar_state: its own state, symbol to (state key, initial value).
         counted: whether ``step`` is state. If not, t is 1 for a parameter whose state is still to be made, and 2
             ever after; a class without state sees 2.
+        matrix: whether the rules are matrix rules (see :mod:`dlopt.engine.matrix`); they run on the torch face.
+        vector_rule: the matrix rule for parameters of fewer than two dimensions, if it is another one.
+        sparse_only: whether dense gradients are refused.
+        least_dim: the fewest dimensions a parameter may have.
         decoupled: whether ``weight_decay`` reaches the rule, or is added to the gradient before it; a group's
             ``decoupled_weight_decay`` goes before this.
 
-    Methods to override: ``check(group)`` refuses bad hyperparameters, ``rule(group, t)`` chooses among the
-    rules, ``hyper(group)`` renames hyperparameters for the rule, ``sparse(group)`` takes sparse gradients.
+    Methods to override: ``check(group)`` and ``check_parameter(p)`` refuse bad hyperparameters and parameters,
+    ``rule(group, t)`` chooses among the rules, ``hyper(group)`` renames hyperparameters for the rule,
+    ``sparse(group)`` takes sparse gradients, ``initial(group, symbol, p)`` and ``state_shape(symbol, p)`` say what
+    state begins as.
     """
 
     rules: ClassVar[tuple[Callable[..., Any], ...]] = ()
@@ -64,13 +76,19 @@ class RuleOptimizer(torch.optim.Optimizer):
     scalars: ClassVar[Callable[..., Any] | None] = None
     scalar_state: ClassVar[dict[str, tuple[str, float]]] = {}
     counted: ClassVar[bool] = True
+    matrix: ClassVar[bool] = False
+    vector_rule: ClassVar[Callable[..., Any] | None] = None
+    sparse_only: ClassVar[bool] = False
+    least_dim: ClassVar[int] = 0
     decoupled: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for function in cls.rules:
-            lower_program(Program(rule_of(function)))
-            unknown = set(rule_of(function).elements[2:]) - set(cls.state_keys)
+            rule = cls.as_rule(function)
+            if isinstance(rule, Rule):
+                lower_program(Program(rule))
+            unknown = set(rule.elements[2:]) - set(cls.state_keys)
             if unknown:
                 raise TypeError(f"{cls.__name__}: {function.__name__} has state {unknown} without a key in state_keys")
         if cls.scalars is not None:
@@ -92,7 +110,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         defaults = {**defaults, **ENGINE_DEFAULTS, **engine}
         self.check_group(defaults)
         for function in self.rules:
-            missing = set(rule_of(function).scalars) - set(self.hyper(defaults)) - self._computed()
+            missing = set(self.as_rule(function).scalars) - set(self.hyper(defaults)) - self._computed()
             if missing:
                 raise TypeError(f"{function.__name__} needs {sorted(missing)}: no hyperparameter, nor made by scalars")
         super().__init__(params, defaults)
@@ -100,7 +118,12 @@ class RuleOptimizer(torch.optim.Optimizer):
     @property
     def required(self) -> set[str]:
         """The hyperparameters that a saved group must have."""
-        return set(self.defaults) - set(ENGINE_DEFAULTS) - {"decoupled_weight_decay"}
+        return set(self.defaults) - set(ENGINE_DEFAULTS) - {"decoupled_weight_decay", "convention"}
+
+    @classmethod
+    def as_rule(cls, function: Callable[..., Any]) -> Rule | MatrixRule:
+        """`function` checked and described."""
+        return matrix_rule(function) if cls.matrix else rule_of(function)
 
     def _computed(self) -> set[str]:
         function = type(self).scalars
@@ -123,6 +146,17 @@ class RuleOptimizer(torch.optim.Optimizer):
         """How sparse gradients are taken: ``"rows"`` touches only theirs, ``"dense"`` all, None refuses."""
         return None
 
+    def check_parameter(self, p: Tensor) -> None:
+        """Raise ValueError if the class cannot take `p`."""
+
+    def initial(self, group: dict[str, Any], symbol: str, p: Tensor) -> Any:
+        """What the state `symbol` of `p` is filled with before its first step: a number, or a tensor like `p`."""
+        return 0.0
+
+    def state_shape(self, symbol: str, p: Tensor) -> torch.Size:
+        """The shape of the state `symbol` of `p`."""
+        return p.shape
+
     @property
     def known(self) -> dict[int, Known]:
         """What the last step found out about each group's tensors. A cache: neither copied nor saved."""
@@ -143,6 +177,12 @@ class RuleOptimizer(torch.optim.Optimizer):
                 if len(ids) != len(set(ids)):
                     raise ValueError("optimizer contains a parameter group with duplicate parameters")
         super().add_param_group(param_group)
+        try:
+            for p in self.param_groups[-1]["params"]:
+                self.check_parameter(p)
+        except ValueError:
+            self.param_groups.pop()
+            raise
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -169,6 +209,15 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.check(group)
         if group["writing"] not in WRITER_STATE:
             raise ValueError(f"Invalid writing: {group['writing']!r}, not one of {sorted(WRITER_STATE)}")
+        if group["capturable"]:
+            raise RuntimeError(
+                "`capturable` keeps the step count on the device, for CUDA graphs; no face of dlopt does yet. "
+                "Outside a graph leave it False: the numbers are the same"
+            )
+        if group["differentiable"] and self.matrix:
+            raise RuntimeError(
+                f"{type(self).__name__} does not support `differentiable`: a matrix rule is not recorded"
+            )
         if group["fused"] and group["differentiable"]:
             raise RuntimeError("`fused` does not support `differentiable`")
         if group["fused"] and group["foreach"]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dlopt.engine import writing
+from dlopt.engine.matrix import MatrixRule
 from dlopt.engine.rule import Rule, rule_of, with_namespace
 
 BEFORE = {"maximize": writing.ascent, "l2": writing.coupled_decay}
@@ -20,7 +21,7 @@ class Program:
     ``before`` names the transformations of the gradient, in the order they are applied.
     """
 
-    rule: Rule
+    rule: Rule | MatrixRule
     before: tuple[str, ...] = ()
     writer: str = "plain"
 
@@ -32,7 +33,11 @@ class Program:
     def streams(self) -> int:
         return len(self.rule.elements) + len(writing.WRITER_STATE[self.writer])
 
-    def parts(self) -> tuple[list[Rule], Rule, Rule]:
+    @property
+    def matrix(self) -> bool:
+        return isinstance(self.rule, MatrixRule)
+
+    def parts(self) -> tuple[list[Rule], Rule | MatrixRule, Rule]:
         """The transformations of the gradient, the rule, the writer."""
         before = [rule_of(BEFORE[name], also=frozenset({"reserved"})) for name in self.before]
         return before, self.rule, rule_of(writing.WRITERS[self.writer], also=frozenset({"stored"}))
@@ -42,7 +47,8 @@ class Program:
         """``step(g, p, *state, **scalars) -> (new p, *new state)`` computing with `namespace` as ``xp``."""
         before, rule, writer = self.parts()
         transform = [(with_namespace(r.function, namespace), r) for r in before]
-        propose, write = with_namespace(rule.function, namespace), with_namespace(writer.function, namespace)
+        propose = rule.function if self.matrix else with_namespace(rule.function, namespace)
+        write = with_namespace(writer.function, namespace)
         split = len(rule.elements) - 2
 
         def step(g: Any, p: Any, *state: Any, **scalars: float) -> tuple[Any, ...]:

@@ -36,6 +36,8 @@ def missing() -> str | None:
 
 def refuses(batch: Batch) -> str | None:
     """Why this face cannot take `batch`; None if it can."""
+    if batch.program.matrix:
+        return "a matrix rule runs on the torch face"
     if batch.device.type != "cpu":
         return f"it runs on CPU tensors, not on {batch.device.type}"
     if not batch.dense:

@@ -62,6 +62,8 @@ def array(tensor: torch.Tensor, dtype: Any) -> np.ndarray:
 
 def refuses(batch: Batch) -> str | None:
     """Why this face cannot take `batch`; None if it can."""
+    if batch.program.matrix:
+        return "a matrix rule runs on the torch face"
     return "it does not record gradients" if batch.differentiable else None
 
 

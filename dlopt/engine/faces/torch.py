@@ -1,11 +1,13 @@
-"""The torch face: every device, dtype and tensor subclass, one tensor at a time."""
+"""The torch face: every device, dtype and subclass, one tensor at a time, or a matrix rule's equal shapes together."""
 
 from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +19,6 @@ class Namespace:
     """``xp`` on tensors of one dtype; Python numbers are computed as Python numbers."""
 
     pi = math.pi
-    sqrt: Any
     abs: Any
     exp: Any
     log: Any
@@ -28,13 +29,22 @@ class Namespace:
 
     def __init__(self, dtype: torch.dtype, storage: torch.dtype) -> None:
         self.dtype, self.storage = dtype, storage
-        for name in ("sqrt", "abs", "exp", "log", "sin", "cos", "maximum", "minimum"):
+        for name in ("abs", "exp", "log", "sin", "cos", "maximum", "minimum"):
             setattr(self, name, functools.partial(self._apply, getattr(torch, name)))
 
     def where(self, condition: Any, a: Any, b: Any) -> Any:
         if isinstance(condition, bool):
             return a if condition else b
         return torch.where(condition, *self._tensors(condition, a, b))
+
+    def sqrt(self, x: Any) -> Any:
+        """On a CPU torch's own may be off in the last place (it is MKL's); NumPy's is not."""
+        if type(x) is not Tensor or not x.is_cpu or x.requires_grad or torch.compiler.is_compiling():
+            return self._apply(torch.sqrt, x)
+        root = torch.empty_like(x)
+        with np.errstate(invalid="ignore"):
+            np.sqrt(x.numpy(), out=root.numpy())
+        return root
 
     def sign(self, x: Any) -> Any:
         """torch's own makes 0 of NaN."""
@@ -69,6 +79,13 @@ def refuses(batch: Batch) -> str | None:
 def run(batch: Batch) -> None:
     """Apply one step to every tensor of `batch`."""
     step = batch.program.composed(namespace(batch.compute, batch.storage))
+    if batch.program.matrix:
+        for rows in _equal_shapes(batch):
+            stacks = [torch.stack([t.to(batch.compute) for t in stream]) for stream in zip(*rows, strict=True)]
+            for row, *values in zip(rows, *step(*stacks, **batch.scalars), strict=True):
+                for tensor, value in zip(batch.written(row), values, strict=True):
+                    tensor.copy_(value)
+        return
     for i, tensors in enumerate(batch.rows()):
         wide = [t.to(batch.compute) for t in tensors]
         if batch.differentiable:
@@ -82,3 +99,21 @@ def run(batch: Batch) -> None:
         new = tuple(v.clone() if any(v is t for t in tensors) else v for v in new)
         for tensor, value in zip(batch.written(tensors), new, strict=True):
             tensor.copy_(value)
+
+
+STACKED = 2**20
+"""Elements: a stack is closed when it has as many, so that the copies stay small beside the parameters."""
+
+
+def _equal_shapes(batch: Batch) -> Iterator[list[list[Tensor]]]:
+    """The rows of a batch in groups of parameters of equal shape."""
+    groups: dict[torch.Size, list[list[Tensor]]] = {}
+    for row in batch.rows():
+        shape = row[1].shape
+        if not shape.numel():
+            continue
+        group = groups.setdefault(shape, [])
+        group.append(row)
+        if len(group) * shape.numel() >= STACKED:
+            yield groups.pop(shape)
+    yield from groups.values()

@@ -1,0 +1,60 @@
+"""Optimizers whose parameters stand somewhere else while training than when the model is used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from dlopt.engine import faces
+from dlopt.engine.gather import gather_move
+from dlopt.engine.optimizer import RuleOptimizer
+
+Move = Callable[..., Any]
+
+
+class ModeOptimizer(RuleOptimizer):
+    """A RuleOptimizer with ``train()`` and ``eval()``, which move the parameters between two points.
+
+    The mode is state: it is saved, as `train_mode` in every group. It begins as training.
+
+    Class attributes:
+        moves: rule → the two rules that bring its parameters to the point to use, and back. They have the
+            signature of a rule, but there is no gradient: the parameter stands in its place.
+    """
+
+    moves: ClassVar[dict[Move, tuple[Move, Move]]] = {}
+
+    def __init__(self, params: Any, defaults: dict[str, Any], **engine: Any) -> None:
+        super().__init__(params, {**defaults, "train_mode": True}, **engine)
+
+    def eval(self) -> None:
+        """Bring the parameters to the point to use: call it before the model is evaluated or saved for use."""
+        self._move(to_train=False)
+
+    def train(self) -> None:
+        """Bring the parameters back to where training goes on."""
+        self._move(to_train=True)
+
+    def _move(self, to_train: bool) -> None:
+        groups = [group for group in self.param_groups if group["train_mode"] != to_train]
+        batches = [
+            item for group in groups for item in gather_move(self, group, lambda rule: self.moves[rule][to_train])
+        ]
+        chosen = [faces.choose(item.batch, item.group) for item in batches]
+        for item in batches:
+            item.batch.prepare()
+        for face, item in zip(chosen, batches, strict=True):
+            face.run(item.batch)
+            item.batch.finish()
+        for group in groups:
+            group["train_mode"] = to_train
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step, as :meth:`RuleOptimizer.step`; the gradients must be those at the training point.
+
+        Raises:
+            RuntimeError: in eval mode.
+        """
+        if not all(group["train_mode"] for group in self.param_groups):
+            raise RuntimeError(f"{type(self).__name__} is in eval mode: call train() before the next step")
+        return super().step(closure)
