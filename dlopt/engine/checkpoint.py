@@ -53,8 +53,9 @@ def _groups(optimizer: RuleOptimizer, saved: list[dict[str, Any]]) -> list[dict[
         names = {"param_names": old["param_names"]} if "param_names" in old else {}
         hyper = deepcopy({name: value for name, value in new.items() if name != "params"})
         group = {**optimizer.defaults, **names, **hyper, "params": old["params"]}
+        lr = group["lr"]
         # a schedule that ends at zero may have rounded to just below it
-        optimizer.check_group({**group, "lr": 0.0} if -1e-6 < group["lr"] < 0 else group)
+        optimizer.check_group({**group, "lr": 0.0} if isinstance(lr, float) and -1e-6 < lr < 0 else group)
         groups.append(group)
     return groups
 

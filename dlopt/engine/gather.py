@@ -251,7 +251,7 @@ def _check(optimizer: RuleOptimizer, p: Tensor, g: Tensor) -> None:
     if p.layout != torch.strided:
         raise RuntimeError(f"{name} takes dense parameters, not one of layout {p.layout}")
     if optimizer.sparse_only and not g.is_sparse:
-        raise RuntimeError(f"{name} does not support dense gradients, please consider Adam instead")
+        raise RuntimeError(f"{name} does not support dense gradients, please consider dlopt.Adam instead")
     if g.shape != p.shape:
         raise RuntimeError(f"the gradient has shape {tuple(g.shape)}, its parameter {tuple(p.shape)}")
     if overlaps(p):
@@ -272,7 +272,7 @@ def _row(
         how = optimizer.sparse(group)
         if how is None:
             name = type(optimizer).__name__
-            raise RuntimeError(f"{name} does not support sparse gradients, please consider dlopt.SGD instead")
+            raise RuntimeError(f"{name} does not support sparse gradients, please consider dlopt.SparseAdam instead")
         if group.get("weight_decay", 0) != 0:
             raise RuntimeError("weight_decay touches every element: it cannot be used with sparse gradients")
         if how == "rows":

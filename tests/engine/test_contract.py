@@ -366,6 +366,86 @@ def test_bad_lr(optimizer, lr):
         optimizer([{"params": [torch.ones(2, 2, requires_grad=True)], "lr": lr}])
 
 
+def numbers(optimizer):
+    """The hyperparameters that are numbers, with their defaults."""
+    defaults = optimizer([torch.ones(2, 2, requires_grad=True)]).defaults
+    return {k: v for k, v in defaults.items() if isinstance(v, (int, float)) and not isinstance(v, bool)}
+
+
+NUMBERS = [pytest.param(c, name, id=f"{c.__name__}-{name}") for c in OPTIMIZERS for name in numbers(c)]
+BOTH_SIGNS = {"dampening", "beta2_decay"}
+
+
+@pytest.mark.parametrize("optimizer, name", NUMBERS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "0.1", None, [0.1], 1j, -1.0, torch.tensor([0.1, 0.2])])
+def test_bad_numbers(optimizer, name, value):
+    if name in BOTH_SIGNS and isinstance(value, float) and value == -1:
+        pytest.skip("a negative value is a good one")
+    p = torch.ones(2, 2, requires_grad=True)
+    with pytest.raises(ValueError):
+        optimizer([p], **{name: value})
+    with pytest.raises(ValueError):
+        optimizer([{"params": [p], name: value}])
+    opt = optimizer([p])
+    with pytest.raises(ValueError):
+        opt.add_param_group({"params": [torch.ones(2, 2, requires_grad=True)], name: value})
+    assert len(opt.param_groups) == 1
+    state = copy.deepcopy(opt.state_dict())
+    state["param_groups"][0][name] = value
+    with pytest.raises(ValueError):
+        opt.load_state_dict(state)
+
+
+BAD_BETAS = [(0.9,), 0.9, None, (0.9, 1.0), (1.0, 0.9), (-0.1, 0.9), (float("nan"), 0.9), ("a", 0.9), (0.9, 0.9, 0.9)]
+
+
+@pytest.mark.parametrize("optimizer", [c for c in OPTIMIZERS if "betas" in inspect.signature(c).parameters])
+@pytest.mark.parametrize("betas", BAD_BETAS, ids=str)
+def test_bad_betas(optimizer, betas):
+    with pytest.raises(ValueError, match="Invalid beta"):
+        optimizer([torch.ones(2, requires_grad=True)], betas=betas)
+
+
+@pytest.mark.parametrize("optimizer", [c for c in OPTIMIZERS if "convention" in inspect.signature(c).parameters])
+def test_bad_convention(optimizer):
+    with pytest.raises(ValueError, match="Invalid convention"):
+        optimizer([torch.ones(2, requires_grad=True)], convention="keras")
+
+
+@each_optimizer
+def test_what_cannot_be_had_is_refused_with_the_reason(optimizer):
+    p = torch.ones(2, 2, requires_grad=True)
+    with pytest.raises(RuntimeError, match="capturable.*CUDA graphs"):
+        optimizer([p], capturable=True)
+    with pytest.raises(RuntimeError, match="cannot be `True` together"):
+        optimizer([p], fused=True, foreach=True)
+    if optimizer.matrix:
+        with pytest.raises(RuntimeError, match="does not support `differentiable`"):
+            optimizer([p], differentiable=True)
+        opt = optimizer([p], fused=True)
+        p.grad = torch.ones(2, 2)
+        with pytest.raises(RuntimeError, match="matrix rule runs on the torch face"):
+            opt.step()
+        assert torch.equal(p.detach(), torch.ones(2, 2)) and not opt.state
+
+
+@each_optimizer
+def test_gradients_of_the_wrong_kind_are_refused_before_anything_changes(optimizer):
+    good, bad = torch.ones(3, 2, requires_grad=True), torch.ones(3, 2, requires_grad=True)
+    opt = optimizer([good, bad], **settings(optimizer)[0])
+    good.grad = given(optimizer, torch.ones(3, 2))
+    if optimizer.sparse_only:
+        bad.grad = torch.ones(3, 2)
+    elif optimizer is dlopt.FTRL:
+        pytest.skip("it takes both kinds")
+    else:
+        bad.grad = torch.ones(3, 2).to_sparse(1)
+    words = "does not support (sparse|dense) gradients, please consider dlopt|cannot be used with sparse gradients"
+    with pytest.raises(RuntimeError, match=words):
+        opt.step()
+    assert torch.equal(good.detach(), torch.ones(3, 2)) and not opt.state
+
+
 @each_optimizer
 def test_bad_parameters(optimizer):
     p = torch.ones(2, 2, requires_grad=True)

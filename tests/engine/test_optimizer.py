@@ -289,7 +289,7 @@ def test_rows_without_gradient_are_not_touched():
 def test_sparse_gradients_refused_by_name():
     e = nn.Embedding(5, 2, sparse=True)
     e(torch.tensor([0])).sum().backward()
-    with pytest.raises(RuntimeError, match="Toy does not support sparse gradients, please consider dlopt.SGD"):
+    with pytest.raises(RuntimeError, match="Toy does not support sparse gradients, please consider dlopt.SparseAdam"):
         Toy(e.parameters()).step()
     with pytest.raises(RuntimeError, match="weight_decay touches every element"):
         dlopt.SGD(e.parameters(), lr=0.1, weight_decay=0.1).step()
