@@ -20,6 +20,10 @@ _dtype, _device, _layout, _shape, _nbytes = map(attrgetter, ("dtype", "device", 
 _REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
+Clocks = dict[str, tuple[list[Tensor], Tensor]]
+"""State key of a count → the counts of all parameters, and the tensor that they are the elements of."""
+
+
 @dataclass
 class Batch:
     """``streams`` holds the gradients, the parameters, then each state, tensor by tensor.
@@ -113,6 +117,7 @@ class Known:
         self.sizes = tuple(map(Tensor.numel, streams[0]))
         self.bytes = list(map(_nbytes, streams[0]))
         self.single = 1 in self.sizes
+        self.clocks: Clocks = {}
         self.distinct = len(set(self.pointers[0]) - {0}) == sum(size > 0 for size in self.sizes)
 
     def holds(self, streams: list[list[Tensor]]) -> bool:

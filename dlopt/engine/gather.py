@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
-from operator import attrgetter, itemgetter
+from operator import attrgetter, is_, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from dlopt.engine.batch import Batch, aligned, computing, fills_memory, overlaps, uniform
+from dlopt.engine.batch import Batch, Clocks, aligned, computing, fills_memory, overlaps, uniform
 from dlopt.engine.program import Program
 from dlopt.engine.rule import evaluate
 from dlopt.engine.writing import WRITER_STATE
@@ -21,18 +21,22 @@ if TYPE_CHECKING:
     from dlopt.engine.optimizer import RuleOptimizer
 
 Group = dict[str, Any]
-_grad, _base_of = attrgetter("grad"), attrgetter("_base")
+_grad = attrgetter("grad")
 LATER = 2.0  # the t of a class that does not count, after a parameter's first step
 
 
 @dataclass
 class Step:
-    """What one parameter or many share: program, scalars, state keys, and the clock after the step."""
+    """What one parameter or many share: program, scalars, state keys, and the clock after the step.
+
+    ``bases`` holds, for counts that were found to be views of one tensor, that tensor.
+    """
 
     program: Program
     scalars: dict[str, Any]
     keys: tuple[str, ...]
     clock: dict[str, float]
+    bases: dict[str, Tensor] = field(default_factory=dict)
 
     def commit(self, entries: list[dict[str, Any]]) -> None:
         """Write the new clock into the parameters' state.
@@ -40,7 +44,9 @@ class Step:
         Counts are 0-dim tensors, as torch's, but views of one tensor a batch: one write serves all.
         """
         for key, value in self.clock.items():
-            base = _base([entry[key] for entry in entries])
+            base = self.bases.get(key)
+            if base is None:
+                base = _base(list(map(itemgetter(key), entries)))
             if base is None:
                 base = torch.empty(len(entries), dtype=entries[0][key].dtype)
                 for entry, view in zip(entries, base.unbind(), strict=True):
@@ -50,9 +56,10 @@ class Step:
 
 def _base(tensors: list[Tensor]) -> Tensor | None:
     """The tensor that `tensors` are all the elements of, if there is one."""
-    bases = set(map(_base_of, tensors))
-    base = bases.pop() if len(bases) == 1 else None
-    return base if base is not None and base.numel() == len(tensors) else None
+    base = tensors[0]._base
+    if base is None or base.numel() != len(tensors) or any(t._base is not base for t in tensors):
+        return None
+    return base
 
 
 @dataclass
@@ -86,16 +93,19 @@ def _at_once(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads
     if optimizer.matrix or optimizer.sparse_only:
         return None
     entries = list(map(optimizer.state.get, params))
+    before = optimizer.known.get(id(group))
     try:
-        clock = _shared_clock(optimizer, entries)
+        clock, clocks = _shared_clock(optimizer, entries, before.clocks if before else {})
         step = _step(optimizer, group, clock)
+        step.bases = {key: base for key, (_, base) in clocks.items()}
         streams = [grads, params, *(list(map(itemgetter(key), entries)) for key in step.keys)]  # type: ignore[arg-type]
-        known = uniform(streams, optimizer.known.get(id(group)))
+        known = uniform(streams, before)
     except (AttributeError, KeyError, TypeError, _Apart):  # not the usual case: looked at one by one
         return None
     if known is None:
         return None
     optimizer.known[id(group)] = known
+    known.clocks = clocks
     batch = Batch(step.program, step.scalars, streams, True, group["differentiable"], entries, step.keys, known=known)  # type: ignore[arg-type]
     return [Pending(batch, group, lambda: step.commit(entries))]  # type: ignore[arg-type]
 
@@ -104,18 +114,20 @@ class _Apart(Exception):
     """The parameters of a group have not taken the same steps."""
 
 
-def _shared_clock(optimizer: RuleOptimizer, entries: list[Any]) -> tuple[float, ...]:
-    keys = optimizer.clock_keys()
-    if not keys:
-        return ()
-    values = []
-    for key in keys:
+def _shared_clock(optimizer: RuleOptimizer, entries: list[Any], known: Clocks) -> tuple[tuple[float, ...], Clocks]:
+    """The clock that all `entries` show, and the tensors that it was read off; `known` are those of the last step."""
+    values, clocks = [], {}
+    for key in optimizer.clock_keys():
         tensors = list(map(itemgetter(key), entries))
-        base = _base(tensors)
+        old, base = known.get(key, ([], None))
+        if base is None or len(old) != len(tensors) or not all(map(is_, old, tensors)):
+            base = _base(tensors)
+        if base is not None:
+            clocks[key] = tensors, base
         values.append(set((torch.stack(tensors) if base is None else base).tolist()))
     if any(len(v) > 1 for v in values):
         raise _Apart
-    return tuple(v.pop() for v in values)
+    return tuple(v.pop() for v in values), clocks
 
 
 def _step(

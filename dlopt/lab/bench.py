@@ -13,16 +13,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 import dlopt
+from dlopt.lab.bench_cases import CASES, Case, Factory
 
 __all__ = [
     "CASES",
@@ -36,33 +35,6 @@ __all__ = [
     "table",
 ]
 
-Factory = Callable[[list[Tensor]], torch.optim.Optimizer]
-ONE_TENSOR = [(10_000_000,)]
-SMALL_TENSORS = [(64, 64)] * 400
-_BLOCK = [(1536, 512), (1536,), (512, 512), (512,), (2048, 512), (2048,), (512, 2048), (512,), *[(512,)] * 4]
-TRANSFORMER = [(4096, 512), (128, 512), *_BLOCK * 8, (512,), (512,)]
-"""27 million parameters: an embedding and eight blocks of width 512."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """One line of the table: two optimizers on the same tensors.
-
-    Attributes:
-        what: the line's name.
-        ours, theirs: parameters → optimizer.
-        shapes: of the parameters.
-        bar: the largest ratio of our time to theirs that is good enough; None where the two do not do the same.
-        dtype: of parameters and gradients.
-    """
-
-    what: str
-    ours: Factory
-    theirs: Factory
-    shapes: Sequence[tuple[int, ...]]
-    bar: float | None
-    dtype: torch.dtype = torch.float32
-
 
 @dataclass(frozen=True)
 class Row:
@@ -71,7 +43,7 @@ class Row:
     Attributes:
         what: the line's name.
         ours_ms, theirs_ms: median milliseconds.
-        ratio: ours over theirs, or the share that was measured.
+        ratio: ours over theirs, or the share that was measured; per byte moved where the case says so.
         bar: the largest ratio (or time in ms) that is good enough.
         ok: whether it is; None if there is no bar, or it could not be measured on this machine.
     """
@@ -82,19 +54,6 @@ class Row:
     ratio: float | None
     bar: float | None
     ok: bool | None
-
-
-_OURS = partial(dlopt.SGD, lr=1e-3, momentum=0.9, fused=True)
-_THEIRS = partial(torch.optim.SGD, lr=1e-3, momentum=0.9, fused=True)
-
-CASES = [
-    Case("SGD, 10 M in one tensor", _OURS, _THEIRS, ONE_TENSOR, bar=1.1),
-    Case("SGD, transformer of 27 M", _OURS, _THEIRS, TRANSFORMER, bar=1.1),
-    Case("SGD, 400 tensors of 64×64", _OURS, _THEIRS, SMALL_TENSORS, bar=0.7),
-    # our buffer is float32, torch's bfloat16: 16 bytes a parameter against 10
-    Case("SGD, 10 M in one tensor, bfloat16", _OURS, _THEIRS, ONE_TENSOR, bar=None, dtype=torch.bfloat16),
-]
-"""What :func:`main` times; another rule adds its lines here."""
 
 
 def compare(case: Case, rounds: int = 15, warmup: int = 3) -> Row:
@@ -134,7 +93,7 @@ def compare(case: Case, rounds: int = 15, warmup: int = 3) -> Row:
             for side in (0, 1) if turn % 2 else (1, 0):
                 times[side].append(_seconds(made[side], inner))
     ours, theirs = (1000 * statistics.median(side) for side in times)
-    ratio = ours / theirs
+    ratio = ours / theirs if case.bytes is None else (ours / case.bytes[0]) / (theirs / case.bytes[1])
     return Row(case.what, ours, theirs, ratio, case.bar, None if case.bar is None else ratio <= case.bar)
 
 

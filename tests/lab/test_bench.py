@@ -1,4 +1,5 @@
 import functools
+import inspect
 import json
 import subprocess
 import time
@@ -9,6 +10,7 @@ import torch
 import dlopt
 from dlopt.lab import bench
 from dlopt.lab.bench import Case, Row, compare, fresh_processes, in_fresh_interpreter, main, table
+from dlopt.lab.bench_cases import RULES, bytes_moved
 
 SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True)
 
@@ -75,13 +77,40 @@ def test_cases_are_those_of_the_plan():
     assert sizes["SGD, 10 M in one tensor"] == 10_000_000
     assert sizes["SGD, transformer of 27 M"] == pytest.approx(27e6, rel=0.02)
     assert sizes["SGD, 400 tensors of 64×64"] == 400 * 64 * 64
-    assert {case.bar for case in bench.CASES} == {1.1, 0.7, None}
+    assert {case.bar for case in bench.CASES} == {1.1, 0.7, 0.5, 0.125, 0.9, None}
+    seen = set()
     for case in bench.CASES:
         parameter = [torch.ones(3, dtype=case.dtype, requires_grad=True)]
         parameter[0].grad = torch.ones(3, dtype=case.dtype)
         ours, theirs = case.ours(parameter), case.theirs(parameter)
-        assert (type(ours), type(theirs)) == (dlopt.SGD, torch.optim.SGD)
-        assert ours.defaults["fused"] is theirs.defaults["fused"] is True
+        assert isinstance(ours, dlopt.engine.RuleOptimizer) and ours.defaults["fused"] is True
+        assert type(theirs).__module__.startswith("torch.optim")
+        if "torch's default" not in case.what:
+            assert theirs.defaults["fused"] is True
+        seen.add(type(ours).__name__)
+    element_wise = {
+        name
+        for name in dlopt.__all__
+        if inspect.isclass(c := getattr(dlopt, name)) and issubclass(c, dlopt.engine.RuleOptimizer)
+        if not (c.matrix or c.sparse_only)
+    }
+    assert seen == element_wise
+
+
+def test_bytes_of_a_step_are_those_of_its_tensors():
+    """One gradient is read; the parameter and each state are read and written: 4 bytes each way."""
+    moved = {name: bytes_moved(factory) for name, factory in RULES.items()}
+    assert moved["ProximalSGD"] == 4 + 8
+    assert moved["Lion"] == moved["Adagrad"] == moved["RMSprop"] == moved["ScheduleFreeSGD"] == 4 + 8 + 8
+    assert moved["Adam"] == moved["NAdam"] == moved["RAdam"] == moved["FTRL"] == moved["ScheduleFreeAdamW"] == 28
+    assert moved["AMSGrad"] == moved["Adam, amsgrad"] == moved["RMSprop, centered, momentum"] == 36
+
+
+def test_a_ratio_per_byte_divides_by_the_bytes():
+    twice = compare(Case("x", SGD, SGD, [(100_000,)], bar=None), rounds=9)
+    per_byte = compare(Case("x", SGD, SGD, [(100_000,)], bar=None, bytes=(40, 20)), rounds=9)
+    assert per_byte.ratio == pytest.approx(per_byte.ours_ms / per_byte.theirs_ms / 2)
+    assert twice.ratio == pytest.approx(twice.ours_ms / twice.theirs_ms)
 
 
 def test_a_program_that_fails_is_not_taken_for_a_time():

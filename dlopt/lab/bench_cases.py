@@ -1,0 +1,109 @@
+"""What :mod:`dlopt.lab.bench` times: every element-wise rule beside torch's fused kernels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+import dlopt
+
+__all__ = ["CASES", "Case", "Factory", "bytes_moved"]
+
+Factory = Callable[[list[Tensor]], torch.optim.Optimizer]
+ONE_TENSOR = [(10_000_000,)]
+SMALL_TENSORS = [(64, 64)] * 400
+_BLOCK = [(1536, 512), (1536,), (512, 512), (512,), (2048, 512), (2048,), (512, 2048), (512,), *[(512,)] * 4]
+TRANSFORMER = [(4096, 512), (128, 512), *_BLOCK * 8, (512,), (512,)]
+"""27 million parameters: an embedding and eight blocks of width 512."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table: two optimizers on the same tensors.
+
+    Attributes:
+        what: the line's name.
+        ours, theirs: parameters → optimizer.
+        shapes: of the parameters.
+        bar: the largest ratio of our time to theirs that is good enough; None where the two do not do the same.
+        dtype: of parameters and gradients.
+        bytes: what a step of ours and of theirs reads and writes a parameter. If given, times are divided by it.
+    """
+
+    what: str
+    ours: Factory
+    theirs: Factory
+    shapes: Sequence[tuple[int, ...]]
+    bar: float | None
+    dtype: torch.dtype = torch.float32
+    bytes: tuple[int, int] | None = None
+
+
+_fused = partial(partial, fused=True)
+RULES: dict[str, Factory] = {
+    "ProximalSGD": _fused(dlopt.ProximalSGD, l1=1e-4),
+    "Lion": _fused(dlopt.Lion),
+    "Adagrad": _fused(dlopt.Adagrad),
+    "RMSprop": _fused(dlopt.RMSprop),
+    "RMSprop, momentum": _fused(dlopt.RMSprop, momentum=0.9),
+    "RMSprop, centered": _fused(dlopt.RMSprop, centered=True),
+    "RMSprop, centered, momentum": _fused(dlopt.RMSprop, centered=True, momentum=0.9),
+    "Adadelta": _fused(dlopt.Adadelta),
+    "Adam": _fused(dlopt.Adam),
+    "Adam, amsgrad": _fused(dlopt.Adam, amsgrad=True),
+    "AdamW": _fused(dlopt.AdamW),
+    "Adamax": _fused(dlopt.Adamax),
+    "AMSGrad": _fused(dlopt.AMSGrad),
+    "NAdam": _fused(dlopt.NAdam),
+    "RAdam": _fused(dlopt.RAdam),
+    "FTRL": _fused(dlopt.FTRL, l1=1e-4),
+    "ScheduleFreeSGD": _fused(dlopt.ScheduleFreeSGD, lr=1e-3),
+    "ScheduleFreeAdamW": _fused(dlopt.ScheduleFreeAdamW),
+}
+"""Every element-wise rule beside SGD, with settings that use all of it."""
+
+NOT_FUSED_BY_TORCH = ("RMSprop", "Adadelta", "NAdam")
+_SGD = _fused(dlopt.SGD, lr=1e-3, momentum=0.9)
+_TORCH_SGD = _fused(torch.optim.SGD, lr=1e-3, momentum=0.9)
+_TORCH_ADAM = _fused(torch.optim.Adam)
+_ADAM_BYTES = 28
+
+
+def bytes_moved(factory: Factory) -> int:
+    """Bytes that a step reads and writes for one float32 parameter: gradient, parameter, and float32 state.
+
+    Example:
+        >>> bytes_moved(dlopt.AdamW)
+        28
+    """
+    optimizer = factory([torch.ones(1, requires_grad=True)])
+    assert isinstance(optimizer, dlopt.engine.RuleOptimizer)
+    rule = optimizer.as_rule(optimizer.rule(optimizer.param_groups[0], t=1000))
+    return 4 * (2 * len(rule.elements) - 1)  # all are read, all but the gradient are written
+
+
+def _cases() -> Iterator[Case]:
+    for shapes, where in ((ONE_TENSOR, "10 M in one tensor"), (TRANSFORMER, "transformer of 27 M")):
+        yield Case(f"SGD, {where}", _SGD, _TORCH_SGD, shapes, bar=1.1)
+        for name, ours in RULES.items():
+            moved = bytes_moved(ours), _ADAM_BYTES
+            yield Case(f"{name}, {where}, per byte of Adam", ours, _TORCH_ADAM, shapes, bar=1.1, bytes=moved)
+    small = "400 tensors of 64×64"
+    yield Case(f"SGD, {small}", _SGD, _TORCH_SGD, SMALL_TENSORS, bar=0.7)
+    for name, ours in RULES.items():
+        bar = 0.5 if bytes_moved(ours) <= _ADAM_BYTES else None
+        yield Case(f"{name}, {small}, of Adam", ours, _TORCH_ADAM, SMALL_TENSORS, bar=bar)
+    for name in NOT_FUSED_BY_TORCH:
+        theirs = getattr(torch.optim, name)
+        yield Case(f"{name}, transformer, of torch's default", RULES[name], theirs, TRANSFORMER, bar=0.5)
+        yield Case(f"{name}, 400 small, of torch's default", RULES[name], theirs, SMALL_TENSORS, bar=0.125)
+    # our state is float32, torch's bfloat16: 16 bytes a parameter against 10, and 22 against 14
+    half = torch.bfloat16
+    yield Case("SGD, 10 M in one tensor, bfloat16", _SGD, _TORCH_SGD, ONE_TENSOR, bar=None, dtype=half)
+    yield Case("Adam, 10 M in one tensor, bfloat16", RULES["Adam"], _TORCH_ADAM, ONE_TENSOR, bar=0.9, dtype=half)
+
+
+CASES = list(_cases())
+"""What ``make bench`` times; another rule adds its name to ``RULES``."""
