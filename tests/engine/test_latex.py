@@ -21,8 +21,8 @@ def test_adam_reads_as_in_the_paper():
         r"\begin{aligned}",
         r"m_t &= \beta_1 m_{t-1} + \left(1 - \beta_1\right) g_t \\",
         r"v_t &= \beta_2 v_{t-1} + \left(1 - \beta_2\right) g_t^2 \\",
-        r"\hat{m}_t &= \frac{m_t}{\mathrm{bias}_{1}} \\",
-        r"\hat{v}_t &= \frac{v_t}{\mathrm{bias}_{2}} \\",
+        r"\hat{m}_t &= \frac{m_t}{1 - \beta_1^t} \\",
+        r"\hat{v}_t &= \frac{v_t}{1 - \beta_2^t} \\",
         r"\theta_t &= \theta_{t-1} - \frac{\gamma \hat{m}_t}{\sqrt{\hat{v}_t} + \varepsilon}",
         r"\end{aligned}",
     ]

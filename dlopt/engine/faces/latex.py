@@ -27,8 +27,16 @@ SYMBOLS = {
     "eps": r"\varepsilon",
     "beta1": r"\beta_1",
     "beta2": r"\beta_2",
+    "r": "r_t",
+    "decay": r"\beta",
+    "of_m": "a_t",
+    "of_g": "c_t",
+    "inside": r"\varepsilon_{\mathrm{in}}",
+    "ridge": r"\lambda_2",
 }
 """The book's symbols. A name that is not here is set as :func:`symbol` says."""
+INLINE = {"bias1": r"1 - \beta_1^t", "bias2": r"1 - \beta_2^t", "root": r"\sqrt{1 - \beta_2^t}"}
+"""What stands for a function of the step where that function is not printed."""
 
 _GREEK = "alpha beta gamma delta epsilon eta theta kappa lambda mu nu xi pi rho sigma tau phi chi psi omega".split()
 _RELATIONS = {ast.Lt: "<", ast.LtE: r"\le", ast.Gt: ">", ast.GtE: r"\ge", ast.Eq: "=", ast.NotEq: r"\ne"}
@@ -45,8 +53,10 @@ def symbol(name: str) -> str:
     """
     if name in SYMBOLS:
         return SYMBOLS[name]
-    if name.endswith("_hat"):
-        return rf"\hat{{{symbol(name[:-4])}}}"
+    if name.endswith(("_hat", "_bar")):
+        return rf"\{name[-3:]}{{{symbol(name[:-4])}}}"
+    if name.endswith("_max"):
+        return rf"{symbol(name[:-4])}^{{\max}}"
     stem, index = re.fullmatch(r"(.*?)_?(\d*)", name).groups()  # type: ignore[union-attr]
     words = stem.replace("_", r"\ ")
     body = "\\" + stem if stem in _GREEK else stem if len(stem) == 1 else rf"\mathrm{{{words}}}"
@@ -77,6 +87,8 @@ def latex(function: Callable[..., Any], *, scalars: Callable[..., Any] | None = 
         return _aligned(lines)
     rule = rule_of(function)
     printer = _Printer(rule, set(rule.elements))
+    if scalars is None:
+        printer.names |= {name: text for name, text in INLINE.items() if name in rule.scalars}
     lines += printer.assignments()
     if rule.elements[:2] == ("g", "p"):
         positive = _without_minus(rule.returns[0])
@@ -159,7 +171,7 @@ class _Printer:
             case ast.Attribute():
                 return r"\pi", _SIMPLE
             case ast.Name(id=name):
-                return self.names[name], _SIMPLE
+                return self.names[name], _SUM if " - " in self.names[name] else _SIMPLE
             case ast.UnaryOp(op=op, operand=operand):
                 inner = self.inside(operand, _PRODUCT)
                 return ("-" + inner if isinstance(op, ast.USub) else inner), _PRODUCT
