@@ -77,8 +77,8 @@ class AdamW(RuleOptimizer):
     def hyper(self, group: dict[str, Any]) -> dict[str, Any]:
         hyper = with_betas(group)
         if group["convention"] == "paper":  # lr * decay is to be eta * decay, with eta = lr / initial lr
-            first = float(group.get("initial_lr", group["lr"]))
-            hyper["weight_decay"] = float(group["weight_decay"]) / first if first else 0.0
+            first = group.get("initial_lr", group["lr"])
+            hyper["weight_decay"] = group["weight_decay"] / first if first else 0.0
         return hyper
 
     def rule(self, group: dict[str, Any], t: float) -> Any:

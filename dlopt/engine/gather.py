@@ -140,6 +140,9 @@ def _step(
     new = {}
     if optimizer.scalars is not None:
         new = evaluate(optimizer.scalars, t, *symbols.values(), **hyper)
+        if any(isinstance(new[symbol], Tensor) for symbol in symbols):
+            name = type(optimizer).__name__
+            raise RuntimeError(f"{name} keeps numbers that depend on lr: `differentiable` does not reach a tensor lr")
     decay = hyper.get("weight_decay", 0.0)
     before: tuple[str, ...] = ("maximize",) if group["maximize"] else ()
     if not group.get("decoupled_weight_decay", optimizer.decoupled):
@@ -244,7 +247,7 @@ def _new_state(optimizer: RuleOptimizer, group: Group, symbol: str, p: Tensor) -
     shape, start = optimizer.state_shape(symbol, p), optimizer.initial(group, symbol, p)
     if shape == p.shape:
         zeros = _zeros(p, state_dtype(p))
-        return zeros.copy_(start.detach()) if isinstance(start, Tensor) else zeros.fill_(start)
+        return zeros.copy_(start) if isinstance(start, Tensor) else zeros.fill_(start)
     return torch.full(shape, start, dtype=state_dtype(p), device=p.device)
 
 

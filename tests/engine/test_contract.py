@@ -550,6 +550,29 @@ def test_version_counters_move(optimizer, face):
         y.backward()
 
 
+@several_faces
+def test_differentiable_steps_have_the_derivatives_of_finite_differences(optimizer, setting):
+    """Through three steps, with respect to the start and to a learning rate that is a tensor."""
+    if optimizer.sparse_only:
+        pytest.skip("a sparse gradient is not part of a graph")
+    start = torch.tensor([1.0, -0.5, 0.8], dtype=torch.float64, requires_grad=True)
+    lr = torch.tensor(0.02, dtype=torch.float64, requires_grad=True)
+
+    def end(lr, start):
+        w = start.clone()
+        opt = optimizer([w], **{**setting, "lr": lr, "differentiable": True})
+        for _ in range(3):
+            w.grad = w.clone() + 3 * w.clone() ** 3
+            opt.step()
+        return w * torch.arange(1.0, 4, dtype=torch.float64)
+
+    if optimizer in (dlopt.ScheduleFreeSGD, dlopt.ScheduleFreeAdamW):
+        with pytest.raises(RuntimeError, match="keeps numbers that depend on lr"):
+            end(lr, start)
+        lr = 0.02
+    assert torch.autograd.gradcheck(end, (lr, start))
+
+
 @each_optimizer
 def test_docstring_names_paper_state_and_example(optimizer):
     doc = inspect.getdoc(optimizer)
