@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import torch
+
 from dlopt.engine import faces
 from dlopt.engine.gather import gather_move
 from dlopt.engine.optimizer import RuleOptimizer
@@ -35,6 +37,7 @@ class ModeOptimizer(RuleOptimizer):
         """Bring the parameters back to where training goes on."""
         self._move(to_train=True)
 
+    @torch.no_grad()
     def _move(self, to_train: bool) -> None:
         groups = [group for group in self.param_groups if group["train_mode"] != to_train]
         batches = [
