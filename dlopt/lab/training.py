@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dlopt.engine.modes import ModeOptimizer
 from dlopt.lab.settings import Setting
 from dlopt.lab.tasks import Task
 
@@ -106,7 +107,7 @@ def _train(job: Job) -> dict[str, list[float]]:
         step_losses.append(loss.item())
         return loss
 
-    rows = [_row(0, math.nan, job.task.evaluate(model), 0, 0.0)]
+    rows = [_row(0, math.nan, _metrics(job, model, optimizer), 0, 0.0)]
     for step in range(1, job.steps + 1):
         started = time.perf_counter()
         batch = next(batches)
@@ -121,7 +122,7 @@ def _train(job: Job) -> dict[str, list[float]]:
         diverged = not math.isfinite(losses[-1])
         if step % job.every and step != job.steps and not diverged:
             continue
-        rows.append(_row(step, sum(losses) / len(losses), job.task.evaluate(model), gradients, seconds))
+        rows.append(_row(step, sum(losses) / len(losses), _metrics(job, model, optimizer), gradients, seconds))
         losses.clear()
         if diverged or not all(math.isfinite(value) for value in rows[-1].values()):
             rows[-1]["step"] = min(-(-step // job.every) * job.every, job.steps)
@@ -130,6 +131,16 @@ def _train(job: Job) -> dict[str, list[float]]:
         if job.target and is_better(job.target[0], rows[-1][job.target[0]], than=job.target[1]):
             break
     return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _metrics(job: Job, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    """What the task measures, at the point that is for use: some optimizers train at another one."""
+    if not isinstance(optimizer, ModeOptimizer):
+        return job.task.evaluate(model)
+    optimizer.eval()
+    metrics = job.task.evaluate(model)
+    optimizer.train()
+    return metrics
 
 
 def _row(step: int, loss: float, metrics: dict[str, float], gradients: int, seconds: float) -> dict[str, Any]:
