@@ -40,7 +40,7 @@ def from_average_of_two(g, p, z, v, *, beta):
 
 
 def swap_of_two(g, p, x, v):
-    return x - p, p, v
+    return x - g, g, v
 
 
 def averaging_adamw(t, lr_max, weight_sum, *, lr, warmup_steps, r, weight_lr_power, beta2):
@@ -56,6 +56,7 @@ class ScheduleFreeAdamW(ModeOptimizer):
 
     While training, the parameters are at :math:`y`. Call ``eval()`` before the model is evaluated or saved for use,
     and they are at the average :math:`x`; call ``train()`` before training goes on. The mode is saved.
+    Change :math:`\beta_1` in eval mode only: in training mode :math:`x` is known from :math:`y` and :math:`z` by it.
 
     Args:
         params: tensors of any shape, named tensors, or dicts of parameter groups. float16, bfloat16, float32,
@@ -118,4 +119,5 @@ class ScheduleFreeAdamW(ModeOptimizer):
         return self.rules[float(group["betas"][0]) == 0]
 
     def initial(self, group: dict[str, Any], symbol: str, p: Tensor) -> Any:
-        return 0.0 if symbol == "v" else p
+        start = super().initial(group, symbol, p)
+        return 0.0 if symbol == "v" else start

@@ -9,8 +9,6 @@ The parameter holds y while training. From y and z, x can be had; written for y,
 
 from typing import Any, Unpack
 
-from torch import Tensor
-
 from dlopt.engine.checks import learning_rate, number
 from dlopt.engine.modes import ModeOptimizer
 from dlopt.engine.optimizer import EngineOptions
@@ -30,17 +28,17 @@ def polyak_ruppert(g, p, x, *, lr, c):
 
 
 def to_average(g, p, z, *, beta):
-    x = (p - (1 - beta) * z) / beta
-    return x - p, z
+    x = (g - (1 - beta) * z) / beta
+    return x - g, z
 
 
 def from_average(g, p, z, *, beta):
-    y = (1 - beta) * z + beta * p
-    return y - p, z
+    y = (1 - beta) * z + beta * g
+    return y - g, z
 
 
 def swap(g, p, x):
-    return x - p, p
+    return x - g, g
 
 
 def averaging(t, lr_max, weight_sum, *, lr, warmup_steps, r, weight_lr_power):
@@ -64,6 +62,7 @@ class ScheduleFreeSGD(ModeOptimizer):
 
     While training, the parameters are at :math:`y`. Call ``eval()`` before the model is evaluated or saved for use,
     and they are at the average :math:`x`; call ``train()`` before training goes on. The mode is saved.
+    Change ``momentum`` in eval mode only: in training mode :math:`x` is known from :math:`y` and :math:`z` by it.
 
     Args:
         params: tensors of any shape, named tensors, or dicts of parameter groups. float16, bfloat16, float32,
@@ -122,6 +121,3 @@ class ScheduleFreeSGD(ModeOptimizer):
 
     def rule(self, group: dict[str, Any], t: float) -> Any:
         return self.rules[group["momentum"] == 0]
-
-    def initial(self, group: dict[str, Any], symbol: str, p: Tensor) -> Tensor:
-        return p

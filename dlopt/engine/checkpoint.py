@@ -66,8 +66,8 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
     given = {key: value for key, value in entry.items() if value is not None}
     surplus = sorted(set(given) - clock - rule - writer)
     rules = [optimizer.as_rule(function) for function in (*optimizer.rules, optimizer.vector_rule) if function]
-    always = set.intersection(*({optimizer.state_keys[symbol] for symbol in rule.elements[2:]} for rule in rules))
-    missing = sorted((clock | always) - set(given)) if given else []
+    wanted = [{optimizer.state_keys[symbol] for symbol in rule.elements[2:]} for rule in rules]
+    missing = min((sorted((clock | keys) - set(given)) for keys in wanted), key=len) if given else []
     if surplus or missing:
         raise ValueError(f"loaded state of parameter {number} has surplus keys {surplus} and lacks {missing}")
     symbols = {key: symbol for symbol, key in optimizer.state_keys.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -173,7 +174,11 @@ def _value(name: str, value: Any) -> Any:
 def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], Any]) -> list[Pending]:
     """The batches of one group for a move: `moved` names, for the rule of a step, the rule to apply instead.
 
-    Parameters without state stay where they are. There is no gradient: the parameter stands in its place.
+    Parameters without state stay where they are. There is no gradient: in its place stands the parameter, with what
+    Kahan's summation has kept of it, in the dtype of the state.
+
+    Raises:
+        RuntimeError: the state is that of another rule.
     """
     pending = []
     hyper = {name: _value(name, value) for name, value in optimizer.hyper(group).items()}
@@ -183,15 +188,25 @@ def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], A
             continue
         t = entry["step"].item() if optimizer.counted else LATER
         program = Program(optimizer.as_rule(moved(optimizer.rule(group, t))), (), group["writing"])
-        keys = [optimizer.state_keys[symbol] for symbol in program.rule.elements[2:]]
-        keys += WRITER_STATE[program.writer].values()
-        step = Step(program, {name: hyper[name] for name in program.scalars}, tuple(keys), {})
-        row, scatter = _row(optimizer, group, step, p, p.detach(), [entry[key] for key in step.keys])
+        symbols, kept = program.rule.elements[2:], WRITER_STATE[program.writer].values()
+        new = {key: _zeros(p, p.dtype) for key in kept if key not in entry}
+        for symbol in symbols:
+            if optimizer.state_keys[symbol] not in entry:
+                new[optimizer.state_keys[symbol]] = _new_state(optimizer, group, symbol, p)
+        entry |= new
+        keys = (*(optimizer.state_keys[symbol] for symbol in symbols), *kept)
+        step = Step(program, {name: hyper[name] for name in program.scalars}, keys, {})
+        whole = sum((entry[key] for key in kept), start=p.detach().to(state_dtype(p))) if kept else p.detach()
+        row, scatter = _row(optimizer, group, step, p, whole, [entry[key] for key in keys])
         back = [scatter] if scatter else []
         streams = [[tensor] for tensor in row]
-        batch = Batch(program, step.scalars, streams, aligned(row), False, [entry], step.keys, back)
-        pending.append(Pending(batch, group, lambda: None))
+        batch = Batch(program, step.scalars, streams, aligned(row), False, [entry], keys, back)
+        pending.append(Pending(batch, group, functools.partial(_add, optimizer, p, new)))
     return pending
+
+
+def _add(optimizer: RuleOptimizer, p: Tensor, new: dict[str, Tensor]) -> None:
+    optimizer.state[p].update(new)
 
 
 def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor]) -> list[Pending]:

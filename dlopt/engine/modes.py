@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
 from dlopt.engine import faces
 from dlopt.engine.gather import gather_move
@@ -21,13 +22,35 @@ class ModeOptimizer(RuleOptimizer):
 
     Class attributes:
         moves: rule → the two rules that bring its parameters to the point to use, and back. They have the
-            signature of a rule, but there is no gradient: the parameter stands in its place.
+            signature of a rule, but there is no gradient: the parameter stands in its place, with what
+            ``writing="kahan"`` has kept of it, so a move computes with `g` and proposes a change from `g`.
+
+    Going to the one point and back brings the parameters back up to rounding in their dtype, not bit for bit.
     """
 
     moves: ClassVar[dict[Move, tuple[Move, Move]]] = {}
 
     def __init__(self, params: Any, defaults: dict[str, Any], **engine: Any) -> None:
         super().__init__(params, {**defaults, "train_mode": True}, **engine)
+
+    def check_group(self, group: dict[str, Any]) -> None:
+        """As :meth:`RuleOptimizer.check_group`, and the mode must be one."""
+        super().check_group(group)
+        if not isinstance(group["train_mode"], bool):
+            raise ValueError(f"Invalid train_mode: {group['train_mode']!r}")
+
+    def initial(self, group: dict[str, Any], symbol: str, p: Tensor) -> Any:
+        """As :meth:`RuleOptimizer.initial`; state cannot begin in the middle, where the point to use is known from it.
+
+        Raises:
+            RuntimeError: `p` has taken steps by another rule.
+        """
+        if self.state.get(p):
+            name, key = type(self).__name__, self.state_keys[symbol]
+            raise RuntimeError(
+                f"{name} has no {key!r} for a parameter that has taken steps: was momentum set to 0, or from 0?"
+            )
+        return p
 
     def eval(self) -> None:
         """Bring the parameters to the point to use: call it before the model is evaluated or saved for use."""
@@ -46,6 +69,8 @@ class ModeOptimizer(RuleOptimizer):
         chosen = [faces.choose(item.batch, item.group) for item in batches]
         for item in batches:
             item.batch.prepare()
+        for item in batches:
+            item.commit()
         for face, item in zip(chosen, batches, strict=True):
             face.run(item.batch)
             item.batch.finish()
