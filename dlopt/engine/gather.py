@@ -196,7 +196,7 @@ def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], A
         entry |= new
         keys = (*(optimizer.state_keys[symbol] for symbol in symbols), *kept)
         step = Step(program, {name: hyper[name] for name in program.scalars}, keys, {})
-        whole = sum((entry[key] for key in kept), start=p.detach().to(state_dtype(p))) if kept else p.detach()
+        whole = sum((entry[key] for key in kept), start=p.detach().to(state_dtype(p), copy=True))
         row, scatter = _row(optimizer, group, step, p, whole, [entry[key] for key in keys])
         back = [scatter] if scatter else []
         streams = [[tensor] for tensor in row]
