@@ -4,6 +4,7 @@ import torch
 
 from tests.sgd.exercises import momentum
 
+
 def test_the_model_answer_of_momentum_is_torch():
     for case in momentum.CASES:
         w = torch.tensor(np.random.default_rng(0).normal(size=4), requires_grad=True)
