@@ -13,7 +13,7 @@ from dlopt.engine.rule import xp
 def factored(g, p, R, C, *, lr, rho, beta2, eps_square, eps_mean, eps_root, eps2, d, weight_decay):
     R = beta2 * R + (1 - beta2) * (g * g).mean(-1, keepdim=True).add(eps_square)
     C = beta2 * C + (1 - beta2) * (g * g).mean(-2, keepdim=True).add(eps_square)
-    V = R * C / R.mean(-2, keepdim=True).clamp(min=eps_mean)
+    V = R / R.mean(-2, keepdim=True).clamp(min=eps_mean) * C  # R C by itself may underflow, or overflow
     return clipped(g / V.clamp(min=eps_root**2).sqrt(), p, lr, rho, eps2, d, weight_decay), R, C
 
 
