@@ -12,6 +12,7 @@ from dlopt.adaptive.lion import Lion
 from dlopt.adaptive.muon import Muon
 from dlopt.adaptive.nadam import NAdam
 from dlopt.adaptive.orthogonal import orthogonalize, split_for_muon
+from dlopt.adaptive.passive_aggressive import PassiveAggressive
 from dlopt.adaptive.radam import RAdam
 from dlopt.adaptive.rmsprop import RMSprop
 from dlopt.adaptive.schedule_free_adamw import ScheduleFreeAdamW
@@ -30,6 +31,7 @@ __all__ = [
     "Lion",
     "Muon",
     "NAdam",
+    "PassiveAggressive",
     "RAdam",
     "RMSprop",
     "ScheduleFreeAdamW",
