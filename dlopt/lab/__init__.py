@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlopt.lab import bench, data, landscapes, models, streams, tasks
+    from dlopt.lab import bench, data, landscapes, models, rare_words, streams, tasks
     from dlopt.lab.claims import assertion, claim
     from dlopt.lab.dynamics import iterates, rate, step_map
     from dlopt.lab.edge import Valley, valley
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 __all__ = [
     "LANDSCAPES", "Landscape", "TASKS", "Task", "Tuning", "Valley", "assertion", "bench", "bootstrap_interval",
     "claim", "data", "effect_size", "equivalence", "few_digits", "grid", "holm", "iterates", "landscapes",
-    "mean_interval", "models", "paired_test", "rate", "run", "sample", "step_map", "steps_to", "streams",
-    "tasks", "tune", "valley", "with_sharpness",
+    "mean_interval", "models", "paired_test", "rare_words", "rate", "run", "sample", "step_map", "steps_to",
+    "streams", "tasks", "tune", "valley", "with_sharpness",
 ]  # fmt: skip
 
-_MODULES = ("bench", "data", "landscapes", "models", "streams", "tasks")
+_MODULES = ("bench", "data", "landscapes", "models", "rare_words", "streams", "tasks")
 _HOME = {
     "claims": ("assertion", "claim"),
     "dynamics": ("iterates", "rate", "step_map"),

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from dlopt.lab import data
 
@@ -148,31 +147,30 @@ def progressive(streams: Sequence[Stream], make: Callable[..., Any]) -> np.ndarr
     kinds = {(s.inputs.shape, s.classes) for s in streams}
     if len(kinds) != 1:
         raise ValueError(f"progressive needs streams of one kind and length, got {sorted(kinds)}")
-    constant = [np.concatenate([s.inputs, np.ones((len(s), 1))], 1) for s in streams]
-    x = torch.from_numpy(np.stack(constant, 1))  # (length, streams, features + 1)
-    y = torch.from_numpy(np.stack([s.targets for s in streams], 1))
-    classes = streams[0].classes
+    x = np.stack([np.hstack([s.inputs, np.ones((len(s), 1))]) for s in streams], 1)  # (length, streams, features + 1)
+    y = np.stack([s.targets for s in streams], 1)
+    classes, rows = streams[0].classes, np.arange(len(streams))
     weights = torch.zeros(len(streams), max(classes, 1), x.shape[2], dtype=torch.float64, requires_grad=True)
-    optimizer, rows = make([weights]), torch.arange(len(streams))
-    suffered = np.empty(x.shape[:2])
-    with torch.no_grad():
-        for t in range(len(x)):
-            scores = torch.einsum("skf,sf->sk", weights, x[t])
-            slope, suffered[t] = _slope(scores, y[t], rows, classes)
-            weights.grad = slope[:, :, None] * x[t, :, None]
-            optimizer.step()
+    weights.grad = torch.zeros_like(weights)
+    w, gradient = weights.detach().numpy(), weights.grad.numpy()  # the same memory: a step of torch costs more
+    optimizer, suffered = make([weights]), np.empty(x.shape[:2])
+    for t in range(len(x)):
+        scores = (w @ x[t, :, :, None])[:, :, 0]
+        slope, suffered[t] = _slope(scores, y[t], rows, classes)
+        np.multiply(slope[:, :, None], x[t, :, None], out=gradient)
+        optimizer.step()
     return suffered.T
 
 
-def _slope(scores: Tensor, y: Tensor, rows: Tensor, classes: int) -> tuple[Tensor, np.ndarray]:
+def _slope(scores: np.ndarray, y: np.ndarray, rows: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Derivative of the loss by the scores, and what is reported."""
     if not classes:
         error = scores[:, 0] - y
-        return error[:, None], (error**2).numpy()
-    slope = scores.softmax(1)
+        return error[:, None], error**2
+    slope = np.exp(scores - scores.max(1, keepdims=True))
+    slope /= slope.sum(1, keepdims=True)
     slope[rows, y] -= 1
-    own = scores[rows, y]
-    return slope, ((scores >= own[:, None]).sum(1) > 1).numpy().astype(np.float64)
+    return slope, (scores >= scores[rows, y, None]).sum(1) > 1
 
 
 def _draw(

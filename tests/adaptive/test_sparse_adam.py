@@ -73,15 +73,19 @@ def test_untouched_rows_keep_every_bit(face, taker):
 
 
 def test_a_row_first_seen_at_step_1000():
-    """Its moments are fresh, its correction is not: the first step is (1 - b1)/sqrt(1 - b2) long, 3.16 for torch's
-    defaults at step 1 << t, where Adam's first step is 1. With both corrections it would be 1."""
-    p = torch.zeros(2, 1, dtype=torch.float64, requires_grad=True)
-    opt = dlopt.SparseAdam([p], lr=1.0, eps=1e-30)
-    steps(opt, p, [sparse([0], [[1.0]], (2, 1))] * 999)
-    assert p[1].item() == 0.0
-    steps(opt, p, [sparse([1], [[1.0]], (2, 1))])
-    length = 0.1 / np.sqrt(0.001) * np.sqrt(1 - 0.999**1000) / (1 - 0.9**1000)
-    assert -p[1].item() == pytest.approx(length, rel=1e-12)
+    """Its moments are fresh, its correction is not, so its first step is 2.5 lr, not lr. So is Adam's, which goes on."""
+    one, two = (torch.zeros(2, 1, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    sparse_adam, adam = dlopt.SparseAdam([one], lr=1.0, eps=1e-30), dlopt.Adam([two], lr=1.0, eps=1e-30)
+    for t in range(1, 1101):
+        row = int(t == 1000)
+        steps(sparse_adam, one, [sparse([row], [[1.0]], (2, 1))])
+        steps(adam, two, [sparse([row], [[1.0]], (2, 1)).to_dense()])
+        if t == 1000:
+            length = 0.1 / np.sqrt(0.001) * np.sqrt(1 - 0.999**1000) / (1 - 0.9**1000)
+            assert length == pytest.approx(2.51, abs=0.01)
+            assert -one[1].item() == pytest.approx(length, rel=1e-12)
+    assert -one[1].item() == pytest.approx(length, rel=1e-12)
+    assert 9 < two[1].item() / one[1].item() < 11.5
 
 
 @each_face
