@@ -1,8 +1,8 @@
 """Eleven optimizers on the five tasks with equal tuning budgets: ``python -m dlopt.lab.choosing``.
 
-Each method gets one list of learning rates for all tasks. It is tuned by the loss on the validation part, on some seeds,
-and reported on the test part, on others. What the page on choosing plots is the record that this leaves. It may be
-stopped at any time: finished runs are kept, and the next call goes on from there.
+Each method gets one list of learning rates for all tasks. It is tuned by the loss on the validation part, on some
+seeds, and reported on the test part, on others. What the page on choosing plots is the record that this leaves. It may
+be stopped at any time: finished runs are kept, and the next call goes on from there.
 """
 
 import argparse
@@ -12,188 +12,23 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import nn
 
-from dlopt.adaptive import Adafactor, Adagrad, AdamW, Lion, NAdam, RAdam, RMSprop, ScheduleFreeAdamW
-from dlopt.lab import bench, data, tasks
-from dlopt.lab.combined import muon_with_adamw
-from dlopt.lab.experiment import run
+from dlopt.lab import bench, data
+from dlopt.lab.contest import METHODS, TASKS, Contest, Method, measure
 from dlopt.lab.optional import require
 from dlopt.lab.settings import at_edge
 from dlopt.lab.task import Task
-from dlopt.lab.training import Factory
-from dlopt.sgd import SGD, schedules
+from dlopt.sgd import schedules
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["METHODS", "TASKS", "Contest", "Method", "costs", "main", "measure", "study"]
-
-
-@dataclass(frozen=True)
-class Method:
-    """An optimizer and what is tried with it.
-
-    Attributes:
-        factory: as for :func:`dlopt.lab.run`.
-        lowest: the first of the learning rates.
-        default: the learning rate of the class.
-        scheduled: whether its rate follows a cosine to zero; if not, it has `warmup_steps` of its own.
-        embeddings: whether the factory asks how many of the parameters are embeddings.
-    """
-
-    factory: Factory
-    lowest: float
-    default: float
-    scheduled: bool = True
-    embeddings: bool = False
-
-
-@dataclass(frozen=True)
-class Contest:
-    """A task as it is used here.
-
-    Attributes:
-        make: the task's maker; it takes `part`, if there are parts.
-        steps, batch_size: of a run.
-        parts: it is tuned on the first, and reported on the second and the third, which is the training part.
-        embeddings: how many of the model's first parameters are embeddings.
-        shift: by how many half decades all learning rates are larger than elsewhere.
-    """
-
-    make: Callable[..., Task]
-    steps: int
-    batch_size: int
-    parts: tuple[Any, ...] = ("validation", "test", "train")
-    embeddings: int = 0
-    shift: int = 0
-
-    def task(self, *parts: str) -> Task:
-        """The task, judged on all of `parts`.
-
-        Example:
-            >>> task = TASKS["digits_mlp"].task("test", "train")
-            >>> sorted(task.evaluate(task.model(0)))
-            ['full_accuracy', 'full_loss', 'test_accuracy', 'test_loss']
-        """
-        if not self.parts:
-            return self.make()
-        judged = [self.make(part=part) for part in parts]
-        return replace(judged[0], evaluate=partial(_all, tuple(task.evaluate for task in judged)))
-
-    def factory(self, method: Method) -> Factory:
-        """The method's factory, told what depends on the task."""
-        options: dict[str, Any] = {} if method.scheduled else {"warmup_steps": self.warmup}
-        if method.embeddings:
-            options["embeddings"] = self.embeddings
-        return partial(method.factory, **options)
-
-    def rates(self, method: Method, count: int) -> list[float]:
-        """The learning rates to try: 1, 3, 10, 30 and so on times the lowest.
-
-        Example:
-            >>> TASKS["digits_mlp"].rates(METHODS["SGD"], 3), TASKS["heavy_tailed_softmax"].rates(METHODS["SGD"], 3)
-            ([0.03, 0.1, 0.3], [1.0, 3.0, 10.0])
-        """
-        first = math.floor(2 * math.log10(method.lowest) + 0.1) + self.shift  # half decades are numbered
-        return [float(f"{1 + 2 * (k % 2)}e{k // 2}") for k in range(first, first + count)]
-
-    @property
-    def warmup(self) -> int:
-        """Steps of warm-up: a twentieth."""
-        return max(1, self.steps // 20)
-
-
-TASKS = {
-    "digits_mlp": Contest(tasks.digits_mlp, 200, 32),
-    "digits_convnet": Contest(partial(tasks.digits_convnet, width=8), 120, 32),
-    "character_transformer": Contest(
-        partial(tasks.character_transformer, width=32, layers=1, context=32), 160, 8, embeddings=2
-    ),
-    "digits_autoencoder": Contest(tasks.digits_autoencoder, 200, 64),
-    "heavy_tailed_softmax": Contest(
-        partial(tasks.heavy_tailed_softmax, groups=6, features=16), 160, 192, parts=(), shift=3
-    ),
-}
-"""The five, small enough for some two thousand runs.
-
-The last asks how fast the training loss falls, and has no parts. It starts at zero and wants far larger steps than
-networks do, with every method: all its rates are shifted alike.
-"""
-
-METHODS = {
-    "SGD": Method(SGD, 0.03, 1e-3),
-    "SGD, momentum": Method(partial(SGD, momentum=0.9), 0.003, 1e-3),
-    "Adagrad": Method(Adagrad, 0.01, 1e-2),
-    "RMSprop": Method(RMSprop, 0.001, 1e-2),
-    "AdamW": Method(partial(AdamW, weight_decay=0.0), 0.001, 1e-3),
-    "NAdam": Method(NAdam, 0.001, 2e-3),
-    "RAdam": Method(RAdam, 0.01, 1e-3),
-    "Lion": Method(Lion, 0.0003, 1e-4),
-    "Adafactor": Method(Adafactor, 0.01, 1e-2),
-    "Schedule-Free": Method(ScheduleFreeAdamW, 0.001, 2.5e-3, scheduled=False),
-    "Muon+AdamW": Method(muon_with_adamw, 0.001, 1e-3, embeddings=True),
-}
-"""Everything but the learning rate is the class's default. There is no weight decay anywhere, so AdamW is Adam."""
-
-
-def measure(
-    contest: Contest,
-    methods: Mapping[str, Method],
-    rates: Mapping[str, Sequence[float]],
-    seeds: Sequence[int],
-    *parts: str,
-    every: int | None = None,
-    **options: Any,
-) -> "pd.DataFrame":
-    """Train with every method, learning rate and seed, through :func:`dlopt.lab.run`.
-
-    Args:
-        contest: the task.
-        methods: name → method.
-        rates: name → learning rates, equally many for all.
-        seeds: distinct integers from 0 on.
-        parts: what the model is judged on; the first names `loss` and `accuracy`.
-        every: steps between two records; by default there is one at the end.
-        options: other arguments of :func:`dlopt.lab.run`.
-
-    Returns:
-        Its table, with two more columns: `loss`, and where there is one, `accuracy`.
-
-    Raises:
-        ValueError: as :func:`dlopt.lab.run` does.
-
-    Example:
-        >>> table = measure(TASKS["digits_mlp"], {"SGD": METHODS["SGD"]}, {"SGD": [0.3]}, [0], "test", cache=False,
-        ...                 progress=False)
-        >>> table["loss"].iloc[-1] < 0.3
-        True
-    """
-    tables = []
-    for scheduled in (True, False):
-        group = {name: method for name, method in methods.items() if method.scheduled == scheduled}
-        if group:
-            cosine = schedules.warmup(contest.warmup, schedules.cosine(contest.steps - contest.warmup))
-            table = run(
-                contest.task(*parts), {name: contest.factory(method) for name, method in group.items()}, seeds=seeds,
-                settings={name: [{"lr": lr} for lr in rates[name]] for name in group}, steps=contest.steps,
-                batch_size=contest.batch_size, every=every or contest.steps,
-                schedule=cosine if scheduled else None, **options,
-            )  # fmt: skip
-            tables.append(table)
-    table = require("pandas").concat(tables, ignore_index=True)
-    prefix = {"validation": "val", "train": "full"}.get(parts[0], parts[0]) if contest.parts else "full"
-    for metric in ("loss", "accuracy"):
-        if f"{prefix}_{metric}" in table:
-            table[metric] = table[f"{prefix}_{metric}"]
-    return table
+__all__ = ["METHODS", "TASKS", "Record", "costs", "main", "measure", "read", "study"]
 
 
 def costs(
@@ -305,19 +140,71 @@ def study(
     }  # fmt: skip
 
 
+class Record(NamedTuple):
+    """A record as tables, in which losses that were not finite are infinite again.
+
+    Attributes:
+        config, machine, versions: as they stand in the record.
+        trials: every run of the tuning: `task`, `method`, `lr`, `seed`, `loss`.
+        results: the best learning rates on other seeds: `task`, `method`, `lr`, `seed`, `loss`, `accuracy`,
+            `train_loss`, `train_accuracy`, and `default_loss` and `default_accuracy` of the class's own learning
+            rate, on some of the seeds; NaN where there is none.
+        curves: the same runs: `task`, `method`, `seed`, `step`, `seconds`, `loss`.
+    """
+
+    config: dict[str, Any]
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+    trials: "pd.DataFrame"
+    results: "pd.DataFrame"
+    curves: "pd.DataFrame"
+
+
+def read(source: Path | str | Mapping[str, Any] = "choosing.json") -> Record:
+    """The record as tables.
+
+    Args:
+        source: a file, or what :func:`study` returned.
+
+    Raises:
+        FileNotFoundError: no such file.
+        KeyError: something is missing in the record.
+    """
+    record = source if isinstance(source, Mapping) else json.loads(Path(source).read_text())
+    config, pandas = record["config"], require("pandas")
+    tables: dict[str, list[Any]] = {"trials": [], "results": [], "curves": []}
+    for task, methods in record["results"].items():
+        steps = config["tasks"][task]["recorded"]
+        for method, found in methods.items():
+            label = {"task": task, "method": method}
+            for lr, losses in zip(found["rates"], found["tried"], strict=True):
+                tried = {"lr": lr, "seed": config["tuning_seeds"], "loss": _long(losses)}
+                tables["trials"].append(pandas.DataFrame(label | tried))
+            table = pandas.DataFrame(label | {"lr": found["best"], "seed": config["seeds"]})
+            for metric in ("loss", "accuracy", "train_loss", "train_accuracy"):
+                table[metric] = math.nan if found[metric] is None else _long(found[metric])
+            for metric in ("default_loss", "default_accuracy"):
+                values = dict(zip(config["default_seeds"], _long(found[metric] or []), strict=False))
+                table[metric] = table["seed"].map(values).astype(float)
+            tables["results"].append(table)
+            for seed, losses in zip(config["seeds"], found["curve"], strict=True):
+                seconds = [step * found["step_ms"] / 1000 for step in steps]
+                run = {"seed": seed, "step": steps, "seconds": seconds, "loss": _long(losses)}
+                tables["curves"].append(pandas.DataFrame(label | run))
+    joined = {name: pandas.concat(parts, ignore_index=True) for name, parts in tables.items()}
+    return Record(config, record["machine"], record["versions"], **joined)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the study and write its record."""
     parser = argparse.ArgumentParser(prog="python -m dlopt.lab.choosing", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("book/adaptive/choosing.json"), help="the record")
+    parser.add_argument("--jobs", type=int, help="processes at a time; by default this one and one more")
     options = parser.parse_args(arguments)
-    record = study()
+    record = study(n_jobs=options.jobs)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(record, separators=(",", ":"), allow_nan=False) + "\n")
     return 0
-
-
-def _all(evaluates: Sequence[Callable[[nn.Module], dict[str, float]]], model: nn.Module) -> dict[str, float]:
-    return {name: value for evaluate in evaluates for name, value in evaluate(model).items()}
 
 
 def _ready(task: Task, contest: Contest, method: Method, lr: float) -> Callable[[], None]:
@@ -355,6 +242,10 @@ def _ends(table: "pd.DataFrame", name: str, metric: str, lr: float | None = None
 def _curves(table: "pd.DataFrame", name: str) -> list[list[float | None]]:
     runs = table[table["method"] == name].sort_values(["seed", "step"]).groupby("seed")["loss"]
     return [[_short(value) for value in run] for _, run in runs]
+
+
+def _long(values: Sequence[float | None]) -> list[float]:
+    return [math.inf if value is None else value for value in values]
 
 
 def _short(value: float) -> float | None:
