@@ -99,7 +99,8 @@ def test_numbers_are_those_of_runs_by_hand(small):
 def test_tables_hold_the_record(small):
     record = choosing.read(small)
     assert len(record.trials) == 3 * 5 * 2 * 2 and len(record.results) == 3 * 5 * 2
-    assert set(record.trials["loss"][record.trials["method"] == "wild"]) == {math.inf}
+    wild = record.trials.query("task == 'digits_autoencoder' and method == 'wild'")
+    assert set(wild["loss"]) == {math.inf}
     one = record.results.query("task == 'digits_mlp' and method == 'SGD'")
     found = small["results"]["digits_mlp"]["SGD"]
     assert one["loss"].tolist() == found["loss"] and one["lr"].unique().tolist() == [found["best"]]
@@ -228,7 +229,7 @@ def test_the_record_of_the_page():
     check_schema(record)
     config = record["config"]
     assert list(config["tasks"]) == list(TASKS) and list(config["methods"]) == list(METHODS)
-    assert len(config["seeds"]) >= 8 and len(config["tuning_seeds"]) >= 2 and config["trials"] == 7
+    assert len(config["seeds"]) >= 6 and len(config["tuning_seeds"]) >= 2 and config["trials"] == 7
     for task, contest in TASKS.items():
         about = config["tasks"][task]
         assert (about["steps"], about["batch_size"], about["warmup"]) == (
