@@ -1,26 +1,8 @@
 """Optimizers for deep neural networks: each written once, from its paper, and run at full speed."""
 
+from typing import TYPE_CHECKING, Any
+
 from dlopt import adaptive, curvature, engine, sgd
-from dlopt.adaptive import (
-    FTRL,
-    Adadelta,
-    Adafactor,
-    Adagrad,
-    Adam,
-    Adamax,
-    AdamW,
-    AMSGrad,
-    Lion,
-    Muon,
-    NAdam,
-    PassiveAggressive,
-    RAdam,
-    RMSprop,
-    ScheduleFreeAdamW,
-    ScheduleFreeSGD,
-    SparseAdam,
-    split_for_muon,
-)
 from dlopt.sgd import (
     SGD,
     EarlyStopping,
@@ -32,6 +14,28 @@ from dlopt.sgd import (
     clip_grad_value_,
     schedules,
 )
+
+if TYPE_CHECKING:
+    from dlopt.adaptive import (
+        FTRL,
+        Adadelta,
+        Adafactor,
+        Adagrad,
+        Adam,
+        Adamax,
+        AdamW,
+        AMSGrad,
+        Lion,
+        Muon,
+        NAdam,
+        PassiveAggressive,
+        RAdam,
+        RMSprop,
+        ScheduleFreeAdamW,
+        ScheduleFreeSGD,
+        SparseAdam,
+        split_for_muon,
+    )
 
 __all__ = [
     "AMSGrad",
@@ -67,3 +71,16 @@ __all__ = [
     "split_for_muon",
 ]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """The adaptive methods, imported when first used (PEP 562)."""
+    if name not in __all__:
+        raise AttributeError(f"module 'dlopt' has no attribute {name!r}")
+    value = getattr(adaptive, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

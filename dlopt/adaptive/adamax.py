@@ -24,7 +24,8 @@ class Adamax(RuleOptimizer):
     Args:
         params: tensors of any shape, named tensors, or dicts of parameter groups. float16, bfloat16, float32,
             float64 and complex.
-        lr: :math:`\gamma \ge 0`, in units of the parameter: no element moves further in one step.
+        lr: :math:`\gamma \ge 0`, in units of the parameter: no element moves further in one step, but for one per cent
+            at the default betas.
         betas: :math:`(\beta_1, \beta_2)` in [0, 1), the factors by which the running mean of the gradient and its
             largest size shrink each step.
         eps: :math:`\varepsilon \ge 0`, in units of the gradient, added to each gradient's size before the maximum.

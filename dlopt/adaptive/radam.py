@@ -5,7 +5,8 @@ from typing import Any, Unpack
 from dlopt.adaptive.hyperparameters import check_adam, with_betas
 from dlopt.engine.checks import CONVENTIONS, choice
 from dlopt.engine.optimizer import EngineOptions, RuleOptimizer
-from dlopt.engine.rule import evaluate, xp
+from dlopt.engine.rule import xp
+from dlopt.engine.scalars import evaluate
 
 
 def warming(g, p, m, v, *, lr, beta1, beta2, bias1):

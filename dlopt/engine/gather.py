@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from dlopt.engine.batch import Batch, Clocks, aligned, computing, fills_memory, overlaps, uniform
 from dlopt.engine.program import Program
-from dlopt.engine.rule import evaluate
+from dlopt.engine.scalars import evaluate
 from dlopt.engine.writing import WRITER_STATE
 
 if TYPE_CHECKING:
@@ -136,7 +135,7 @@ def _step(
 ) -> Step:
     """The next step of a parameter whose clock (count, scalar state) stands at `clock`; `flat`: it is no matrix."""
     t = clock[0] + 1 if optimizer.counted else (1.0 if first else LATER)
-    hyper = {name: _value(name, value) for name, value in optimizer.hyper(group).items()}
+    hyper = {name: plain_value(name, value) for name, value in optimizer.hyper(group).items()}
     symbols = dict(zip(optimizer.scalar_state, clock[optimizer.counted :], strict=True))
     new = {}
     if optimizer.scalars is not None:
@@ -158,7 +157,7 @@ def _step(
     return Step(program, scalars, (*keys, *WRITER_STATE[program.writer].values()), after)
 
 
-def _value(name: str, value: Any) -> Any:
+def plain_value(name: str, value: Any) -> Any:
     """A hyperparameter as a float; a tensor that requires grad stays one, for ``differentiable=True``."""
     if isinstance(value, Tensor):
         if value.requires_grad and torch.is_grad_enabled():
@@ -169,44 +168,6 @@ def _value(name: str, value: Any) -> Any:
         if not math.isfinite(value):
             raise ValueError(f"Invalid {name}: {value}")
     return value
-
-
-def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], Any]) -> list[Pending]:
-    """The batches of one group for a move: `moved` names, for the rule of a step, the rule to apply instead.
-
-    Parameters without state stay where they are. There is no gradient: in its place stands the parameter, with what
-    Kahan's summation has kept of it, in the dtype of the state.
-
-    Raises:
-        RuntimeError: the state is that of another rule.
-    """
-    pending = []
-    hyper = {name: _value(name, value) for name, value in optimizer.hyper(group).items()}
-    for p in group["params"]:
-        entry = {key: value for key, value in optimizer.state.get(p, {}).items() if value is not None}
-        if not entry:
-            continue
-        t = entry["step"].item() if optimizer.counted else LATER
-        program = Program(optimizer.as_rule(moved(optimizer.rule(group, t))), (), group["writing"])
-        symbols, kept = program.rule.elements[2:], WRITER_STATE[program.writer].values()
-        new = {key: _zeros(p, p.dtype) for key in kept if key not in entry}
-        for symbol in symbols:
-            if optimizer.state_keys[symbol] not in entry:
-                new[optimizer.state_keys[symbol]] = _new_state(optimizer, group, symbol, p)
-        entry |= new
-        keys = (*(optimizer.state_keys[symbol] for symbol in symbols), *kept)
-        step = Step(program, {name: hyper[name] for name in program.scalars}, keys, {})
-        whole = sum((entry[key] for key in kept), start=p.detach().to(state_dtype(p), copy=True))
-        row, scatter = _row(optimizer, group, step, p, whole, [entry[key] for key in keys])
-        back = [scatter] if scatter else []
-        streams = [[tensor] for tensor in row]
-        batch = Batch(program, step.scalars, streams, aligned(row), False, [entry], keys, back)
-        pending.append(Pending(batch, group, functools.partial(_add, optimizer, p, new)))
-    return pending
-
-
-def _add(optimizer: RuleOptimizer, p: Tensor, new: dict[str, Tensor]) -> None:
-    optimizer.state[p].update(new)
 
 
 def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor]) -> list[Pending]:
@@ -227,8 +188,8 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
         symbols = step.program.rule.elements[2:]
         for k, key in enumerate(step.keys):
             if key not in entry:
-                entry[key] = _new_state(optimizer, group, symbols[k], p) if k < len(symbols) else _zeros(p, p.dtype)
-        row, scatter = _row(optimizer, group, step, p, g, [entry[key] for key in step.keys])
+                entry[key] = new_state(optimizer, group, symbols[k], p) if k < len(symbols) else zeros_like(p, p.dtype)
+        row, scatter = gathered_row(optimizer, group, step, p, g, [entry[key] for key in step.keys])
         alike = (kind, tuple(t.dtype for t in row), p.device, aligned(row), scatter[:1])
         found.setdefault(alike, []).append((p, entry, row, scatter))
     pending = []
@@ -253,15 +214,15 @@ def _attach(optimizer: RuleOptimizer, step: Step, params: list[Tensor], entries:
     return commit
 
 
-def _zeros(p: Tensor, dtype: torch.dtype) -> Tensor:
+def zeros_like(p: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
 
 
-def _new_state(optimizer: RuleOptimizer, group: Group, symbol: str, p: Tensor) -> Tensor:
+def new_state(optimizer: RuleOptimizer, group: Group, symbol: str, p: Tensor) -> Tensor:
     """The state `symbol` of the parameter `p` before its first step."""
     shape, start = optimizer.state_shape(symbol, p), optimizer.initial(group, symbol, p)
     if shape == p.shape:
-        zeros = _zeros(p, state_dtype(p))
+        zeros = zeros_like(p, state_dtype(p))
         return zeros.copy_(start) if isinstance(start, Tensor) else zeros.fill_(start)
     return torch.full(shape, start, dtype=state_dtype(p), device=p.device)
 
@@ -293,7 +254,7 @@ def _check(optimizer: RuleOptimizer, p: Tensor, g: Tensor) -> None:
         raise RuntimeError(f"{name} does not support gradients of layout {g.layout}")
 
 
-def _row(
+def gathered_row(
     optimizer: RuleOptimizer, group: Group, step: Step, p: Tensor, g: Tensor, state: list[Tensor]
 ) -> tuple[list[Tensor], tuple[Any, ...]]:
     """One parameter's streams as the faces take them, and where gathered rows go back to."""

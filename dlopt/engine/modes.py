@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -9,8 +10,21 @@ import torch
 from torch import Tensor
 
 from dlopt.engine import faces
-from dlopt.engine.gather import gather_move
+from dlopt.engine.batch import Batch, aligned
+from dlopt.engine.gather import (
+    LATER,
+    Group,
+    Pending,
+    Step,
+    gathered_row,
+    new_state,
+    plain_value,
+    state_dtype,
+    zeros_like,
+)
 from dlopt.engine.optimizer import RuleOptimizer
+from dlopt.engine.program import Program
+from dlopt.engine.writing import WRITER_STATE
 
 Move = Callable[..., Any]
 
@@ -86,3 +100,41 @@ class ModeOptimizer(RuleOptimizer):
         if not all(group["train_mode"] for group in self.param_groups):
             raise RuntimeError(f"{type(self).__name__} is in eval mode: call train() before the next step")
         return super().step(closure)
+
+
+def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], Any]) -> list[Pending]:
+    """The batches of one group for a move: `moved` names, for the rule of a step, the rule to apply instead.
+
+    Parameters without state stay where they are. There is no gradient: in its place stands the parameter, with what
+    Kahan's summation has kept of it, in the dtype of the state.
+
+    Raises:
+        RuntimeError: the state is that of another rule.
+    """
+    pending = []
+    hyper = {name: plain_value(name, value) for name, value in optimizer.hyper(group).items()}
+    for p in group["params"]:
+        entry = {key: value for key, value in optimizer.state.get(p, {}).items() if value is not None}
+        if not entry:
+            continue
+        t = entry["step"].item() if optimizer.counted else LATER
+        program = Program(optimizer.as_rule(moved(optimizer.rule(group, t))), (), group["writing"])
+        symbols, kept = program.rule.elements[2:], WRITER_STATE[program.writer].values()
+        new = {key: zeros_like(p, p.dtype) for key in kept if key not in entry}
+        for symbol in symbols:
+            if optimizer.state_keys[symbol] not in entry:
+                new[optimizer.state_keys[symbol]] = new_state(optimizer, group, symbol, p)
+        entry |= new
+        keys = (*(optimizer.state_keys[symbol] for symbol in symbols), *kept)
+        step = Step(program, {name: hyper[name] for name in program.scalars}, keys, {})
+        whole = sum((entry[key] for key in kept), start=p.detach().to(state_dtype(p), copy=True))
+        row, scatter = gathered_row(optimizer, group, step, p, whole, [entry[key] for key in keys])
+        back = [scatter] if scatter else []
+        streams = [[tensor] for tensor in row]
+        batch = Batch(program, step.scalars, streams, aligned(row), False, [entry], keys, back)
+        pending.append(Pending(batch, group, functools.partial(_add, optimizer, p, new)))
+    return pending
+
+
+def _add(optimizer: RuleOptimizer, p: Tensor, new: dict[str, Tensor]) -> None:
+    optimizer.state[p].update(new)

@@ -18,9 +18,6 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-import numpy as np
-import torch
-
 from dlopt.engine.faces.numpy import xp
 
 __all__ = ["FUNCTIONS", "GrammarError", "Rule", "rule_of", "with_namespace", "xp"]
@@ -143,7 +140,6 @@ def rule_of(function: Callable[..., Any], *, also: frozenset[str] = frozenset())
 
 
 _open: list[FunctionType] = []
-_names = functools.cache(lambda rule: [ast.unparse(node) for node in rule.returns])
 
 
 def _checked(
@@ -286,23 +282,3 @@ def with_namespace(function: Callable[..., Any], namespace: Any) -> Callable[...
     copy = FunctionType(function.__code__, scope, function.__name__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
-
-
-def evaluate(function: Callable[..., Any], *arguments: float, **scalars: Any) -> dict[str, Any]:
-    """Run a function of scalars on the host in float64 and return its results by name.
-
-    A scalar that is a tensor, whose derivative is wanted, makes tensors of what depends on it.
-
-    Division by zero and overflow give inf or NaN, as IEEE 754 says, not an exception.
-    """
-    rule = rule_of(function, also=frozenset({"**"}))
-    if any(isinstance(value, torch.Tensor) for value in scalars.values()):
-        from dlopt.engine.faces.torch import namespace
-
-        recorded = with_namespace(function, namespace(torch.float64, torch.float64))
-        found = recorded(*arguments, **{name: scalars[name] for name in rule.scalars})
-        return dict(zip(_names(rule), found if isinstance(found, tuple) else (found,), strict=True))
-    with np.errstate(all="ignore"):
-        values = function(*map(np.float64, arguments), **{name: np.float64(scalars[name]) for name in rule.scalars})
-    values = values if isinstance(values, tuple) else (values,)
-    return {name: float(value) for name, value in zip(_names(rule), values, strict=True)}

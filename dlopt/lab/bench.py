@@ -74,6 +74,7 @@ def compare(case: Case, rounds: int = 15, warmup: int = 3) -> Row:
         RuntimeError: from an optimizer whose fused kernel is not to be had here.
 
     Example:
+        >>> from functools import partial
         >>> sgd = partial(torch.optim.SGD, lr=0.1)
         >>> row = compare(Case("SGD with itself", sgd, sgd, [(1000,)], bar=100.0), rounds=3)
         >>> row.ok, row.ratio > 0

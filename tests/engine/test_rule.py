@@ -9,7 +9,7 @@ import torch
 from dlopt.engine import GrammarError, RuleOptimizer, rule_of, xp
 from dlopt.engine.lowering import lower_program
 from dlopt.engine.program import Program
-from dlopt.engine.rule import evaluate
+from dlopt.engine.scalars import evaluate
 
 
 def loop(g, p):

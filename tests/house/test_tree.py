@@ -4,6 +4,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import zipfile
 from pathlib import Path
@@ -72,7 +73,8 @@ def test_the_lock_names_everything_installed():
     lock = dict(re.match(r"([\w.-]+)==([^\s;]+)", line).groups() for line in lines)
     lock = {normal(name): version for name, version in lock.items()}
     assert lock["torch"] == "2.13.0"
-    for installed in importlib.metadata.distributions():
+    # setuptools, once imported, shows packages of its own beside those of the environment
+    for installed in importlib.metadata.distributions(path=[sysconfig.get_path("purelib")]):
         name = normal(installed.name)
         if name not in ("dlopt", "pip", "setuptools", "wheel") and not name.startswith(("nvidia", "cuda")):
             assert lock.get(name) == installed.version.split("+")[0], f"{installed.name} {installed.version}"

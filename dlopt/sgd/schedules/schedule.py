@@ -10,7 +10,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from dlopt.engine.checks import HyperparameterTypeError, number
-from dlopt.engine.rule import evaluate, rule_of
+from dlopt.engine.rule import rule_of
+from dlopt.engine.scalars import evaluate
 
 __all__ = ["Formula", "Product", "Schedule", "Sequential", "sequential"]
 

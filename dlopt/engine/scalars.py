@@ -1,0 +1,34 @@
+"""Functions of scalars: what depends on the step only, computed on the host in float64."""
+
+from __future__ import annotations
+
+import ast
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from dlopt.engine.faces.torch import namespace
+from dlopt.engine.rule import rule_of, with_namespace
+
+_names = functools.cache(lambda rule: [ast.unparse(node) for node in rule.returns])
+
+
+def evaluate(function: Callable[..., Any], *arguments: float, **scalars: Any) -> dict[str, Any]:
+    """Run a function of scalars on the host in float64 and return its results by name.
+
+    A scalar that is a tensor, whose derivative is wanted, makes tensors of what depends on it.
+
+    Division by zero and overflow give inf or NaN, as IEEE 754 says, not an exception.
+    """
+    rule = rule_of(function, also=frozenset({"**"}))
+    if any(isinstance(value, torch.Tensor) for value in scalars.values()):
+        recorded = with_namespace(function, namespace(torch.float64, torch.float64))
+        found = recorded(*arguments, **{name: scalars[name] for name in rule.scalars})
+        return dict(zip(_names(rule), found if isinstance(found, tuple) else (found,), strict=True))
+    with np.errstate(all="ignore"):
+        values = function(*map(np.float64, arguments), **{name: np.float64(scalars[name]) for name in rule.scalars})
+    values = values if isinstance(values, tuple) else (values,)
+    return {name: float(value) for name, value in zip(_names(rule), values, strict=True)}
