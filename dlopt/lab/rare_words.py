@@ -92,17 +92,22 @@ def learn(
     weights = torch.zeros(len(seeds) * words.count, 1, requires_grad=True)
     flat, optimizer, losses = weights.detach()[:, 0], make([weights]), []
     offset = torch.arange(len(seeds))[:, None] * words.count
-    for rows in torch.stack(orders, 1).split(batch_size):
-        features, labels = words.features[rows] + offset, words.labels[rows]
-        score = flat[features].sum(-1)
-        losses.append(torch.nn.functional.binary_cross_entropy_with_logits(score, labels, reduction="none"))
-        slope = (score.sigmoid() - labels).repeat_interleave(3)
-        if penalty:
-            weights.grad = (penalty * flat.sign()).index_add_(0, features.flatten(), slope)[:, None]
-        else:
-            where = features.flatten()[None]
-            weights.grad = torch.sparse_coo_tensor(where, slope[:, None], weights.shape, check_invariants=False)
-        optimizer.step()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # the tensors of a batch are small: a second thread costs more than it does
+    try:
+        for rows in torch.stack(orders, 1).split(batch_size):
+            features, labels = words.features[rows] + offset, words.labels[rows]
+            score = flat[features].sum(-1)
+            losses.append(torch.nn.functional.binary_cross_entropy_with_logits(score, labels, reduction="none"))
+            slope = (score.sigmoid() - labels).repeat_interleave(3)
+            if penalty:
+                weights.grad = (penalty * flat.sign()).index_add_(0, features.flatten(), slope)[:, None]
+            else:
+                where = features.flatten()[None]
+                weights.grad = torch.sparse_coo_tensor(where, slope[:, None], weights.shape, check_invariants=False)
+            optimizer.step()
+    finally:
+        torch.set_num_threads(threads)
     every = torch.cat(losses)
     left = (flat.view(len(seeds), -1) != 0).sum(1)
     return every[len(every) // 2 :].double().mean(0).numpy(), left.numpy()
