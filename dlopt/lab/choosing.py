@@ -71,7 +71,7 @@ def study(
     *,
     trials: int = 7,
     tuning_seeds: Sequence[int] = range(2),
-    seeds: Sequence[int] = range(10, 16),
+    seeds: Sequence[int] = range(10, 19),
     default_seeds: Sequence[int] = range(10, 16),
     rounds: int = 9,
     **options: Any,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .axes import check_log, rows_above, set_scales
+from .axes import check_log, log_labels, log_ticks, rows_above, set_scales
 from .figure import Figure, canvas, finish
 from .style import FONT, SMALL, look
 
@@ -81,6 +81,9 @@ def panels(
                 axes.axvline(vlines[name], color=look(0).color, alpha=0.5, linewidth=1.0, linestyle=(0, (4, 3)))
             axes.set_ylim(*limits)
             set_scales(axes, log)
+            if "x" in log:  # there is room for few names
+                ticks = log_ticks(*sorted(axes.xaxis.get_view_interval()), most=3)
+                axes.set_xticks(ticks, log_labels(ticks))
             axes.set_title(str(name), fontsize=FONT)
         for axes in grid[len(names) :]:
             axes.set_visible(False)

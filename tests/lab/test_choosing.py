@@ -229,7 +229,7 @@ def test_the_record_of_the_page():
     check_schema(record)
     config = record["config"]
     assert list(config["tasks"]) == list(TASKS) and list(config["methods"]) == list(METHODS)
-    assert len(config["seeds"]) >= 6 and len(config["tuning_seeds"]) >= 2 and config["trials"] == 7
+    assert len(config["seeds"]) >= 8 and len(config["tuning_seeds"]) >= 2 and config["trials"] == 7
     for task, contest in TASKS.items():
         about = config["tasks"][task]
         assert (about["steps"], about["batch_size"], about["warmup"]) == (
