@@ -82,7 +82,8 @@ def panels(
             axes.set_ylim(*limits)
             set_scales(axes, log)
             if "x" in log:  # there is room for few names
-                ticks = log_ticks(*sorted(axes.xaxis.get_view_interval()), most=3)
+                left, right = sorted(axes.xaxis.get_view_interval())
+                ticks = log_ticks(left, right, most=3)
                 axes.set_xticks(ticks, log_labels(ticks))
             axes.set_title(str(name), fontsize=FONT)
         for axes in grid[len(names) :]:
