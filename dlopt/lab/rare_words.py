@@ -84,7 +84,8 @@ def learn(
         end: both of shape ``(seeds,)``.
 
     Example:
-        >>> loss, weights = learn(examples(2000), lambda params: torch.optim.Adagrad(params, lr=1.0), seeds=[0, 1])
+        >>> from dlopt import Adagrad
+        >>> loss, weights = learn(examples(2000), lambda params: Adagrad(params, lr=1.0), seeds=[0, 1])
         >>> loss.shape, bool((loss < 0.3).all())
         ((2,), True)
     """
