@@ -12,7 +12,7 @@ from pages import Page
 
 NO_CLAIMS = "No page has recorded a claim."
 NO_PAGES = "No page has been executed."
-AVERAGE_SECONDS = 20  # of a page, on two idle cores; a page may take 60
+AVERAGE_SECONDS, MOST_SECONDS = 20, 60  # of a page, on two idle cores
 
 
 def write(pages: list[Page], build: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -85,6 +85,9 @@ def report(claims: list[dict[str, Any]], costs: list[dict[str, Any]]) -> None:
         over = average > AVERAGE_SECONDS
         line = f"{len(costs)} pages, {average:.1f} s on average, of a budget of {AVERAGE_SECONDS} s"
         click.secho(line, fg="red" if over else None, bold=over)
+    for cost in costs:
+        if cost["seconds"] > MOST_SECONDS:
+            click.secho(f"OVER {MOST_SECONDS} s  {cost['page']}: {cost['seconds']:.0f} s", fg="red", bold=True)
     ours = [claim for claim in claims if claim["kind"] == "claim"]
     bad = [claim for claim in ours if failed(claim)]
     for claim in bad:
