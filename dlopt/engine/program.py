@@ -11,7 +11,7 @@ from dlopt.engine import writing
 from dlopt.engine.matrix import MatrixRule
 from dlopt.engine.rule import Rule, rule_of, with_namespace
 
-BEFORE = {"maximize": writing.ascent, "l2": writing.coupled_decay}
+BEFORE: dict[str, Callable[..., Any]] = {"maximize": writing.ascent, "l2": writing.coupled_decay}
 
 
 @dataclass(frozen=True)
