@@ -1,29 +1,19 @@
 """Three truths for Adam: the paper in NumPy, torch.optim.Adam (in test_torch.py), and facts of mathematics."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 import dlopt
-from dlopt import lab
-from dlopt.engine import faces
-from dlopt.engine.faces import llvm
+from tests.bowl import DECAY, START, H, each_face, walk
 
-FACES = ["numpy", "torch", "llvm"] if llvm.missing() is None else ["numpy", "torch"]
-each_face = pytest.mark.parametrize("face", FACES)
-
-H = np.array([1.0, 10.0, 100.0])
-START = np.array([1.0, -2.0, 0.5])
-DECAY = 0.05
 BETAS = [(0.9, 0.999), (0.0, 0.9), (0.5, 0.0), (0.8, 0.7)]
 
 
-def iterates(face, steps, make=dlopt.Adam, grad=lambda x: H * x, start=START, **kw):
-    """The points an optimizer visits, in float64."""
-    with faces.use(face):
-        return lab.iterates(lambda ps: make(ps, **kw), lambda x: torch.as_tensor(grad(x.numpy())), start, steps)
+iterates = partial(walk, dlopt.Adam)
 
 
 def stream(n=200, size=3, seed=0):
@@ -36,7 +26,7 @@ def fed(face, gradients, start=0.0, make=dlopt.Adam, **kw):
     """The points under given gradients."""
     given = iter(gradients)
     start = np.full(gradients.shape[1:], start)
-    return iterates(face, len(gradients), make, lambda x: next(given), start, **kw)
+    return walk(make, face, len(gradients), lambda x: next(given), start, **kw)
 
 
 # The paper
@@ -177,8 +167,8 @@ def test_it_knows_its_coordinates(face):
     h, start = np.array([1.0, 1000.0]), np.array([1.0, 0.5])
 
     def gap(make, **kw):
-        plain = iterates(face, 50, make, lambda x: h * x, start, **kw)
-        turned = iterates(face, 50, make, lambda x: turn @ (h * (turn.T @ x)), turn @ start, **kw)
+        plain = walk(make, face, 50, lambda x: h * x, start, **kw)
+        turned = walk(make, face, 50, lambda x: turn @ (h * (turn.T @ x)), turn @ start, **kw)
         return np.abs(turned - plain @ turn.T).max()
 
     assert gap(dlopt.SGD, lr=1e-3) < 1e-9
@@ -189,7 +179,7 @@ def test_it_knows_its_coordinates(face):
 def test_decoupled_decay_makes_it_adamw(face):
     kw = dict(lr=0.05, weight_decay=DECAY, eps=1e-3)
     ours = iterates(face, 50, decoupled_weight_decay=True, **kw)
-    np.testing.assert_array_equal(ours, iterates(face, 50, dlopt.AdamW, **kw))
+    np.testing.assert_array_equal(ours, walk(dlopt.AdamW, face, 50, **kw))
     assert np.abs(ours - iterates(face, 50, **kw)).max() > 1e-3
 
 

@@ -1,26 +1,15 @@
 """Three truths for Adamax: the paper in NumPy, torch.optim.Adamax (in test_torch.py), and facts of mathematics."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 import dlopt
-from dlopt import lab
-from dlopt.engine import faces
-from dlopt.engine.faces import llvm
+from tests.bowl import DECAY, START, H, each_face, walk
 
-FACES = ["numpy", "torch", "llvm"] if llvm.missing() is None else ["numpy", "torch"]
-each_face = pytest.mark.parametrize("face", FACES)
-
-H = np.array([1.0, 10.0, 100.0])
-START = np.array([1.0, -2.0, 0.5])
-DECAY = 0.05
-
-
-def iterates(face, steps, grad=lambda x: H * x, start=START, **kw):
-    """The points Adamax visits, in float64."""
-    with faces.use(face):
-        return lab.iterates(lambda ps: dlopt.Adamax(ps, **kw), lambda x: torch.as_tensor(grad(x.numpy())), start, steps)
+iterates = partial(walk, dlopt.Adamax)
 
 
 def fed(face, gradients, **kw):

@@ -8,26 +8,7 @@ import pytest
 import torch
 
 import dlopt
-from dlopt import lab
-from dlopt.engine import faces
-from dlopt.engine.faces import llvm
-
-FACES = ["numpy", "torch", "llvm"] if llvm.missing() is None else ["numpy", "torch"]
-each_face = pytest.mark.parametrize("face", FACES)
-
-H = np.array([1.0, 10.0, 100.0])
-START = np.array([1.0, -2.0, 0.5])
-DECAY = 0.05
-
-
-def iterates(face, steps, make, grad=lambda x: H * x, start=START, before=None, **kw):
-    """The points an optimizer visits, in float64."""
-
-    def gradient(x):
-        return torch.as_tensor(grad(x.numpy()))
-
-    with faces.use(face):
-        return lab.iterates(lambda ps: make(ps, **kw), gradient, start, steps, before)
+from tests.bowl import DECAY, START, H, each_face, walk
 
 
 @each_face
@@ -46,7 +27,7 @@ def test_algorithm_2(face, beta1, beta2, power):
         x = x - alpha / t**power * m / (np.sqrt(v_hat) + eps)
         expected.append(x)
     kw = dict(lr=alpha, betas=(beta1, beta2), eps=eps, power=power, weight_decay=DECAY)
-    np.testing.assert_allclose(iterates(face, 100, dlopt.AMSGrad, **kw), expected, rtol=1e-10, atol=1e-13)
+    np.testing.assert_allclose(walk(dlopt.AMSGrad, face, 100, **kw), expected, rtol=1e-10, atol=1e-13)
 
 
 @each_face
@@ -60,8 +41,8 @@ def test_torchs_reading_corrects_both_moments_after_the_maximum(face):
         top = np.maximum(top, v)
         x = x - alpha * (m / (1 - beta1**t)) / (np.sqrt(top / (1 - beta2**t)) + eps)
     kw = dict(lr=alpha, betas=(beta1, beta2), eps=eps, weight_decay=DECAY)
-    np.testing.assert_allclose(iterates(face, 100, dlopt.Adam, amsgrad=True, **kw)[-1], x, rtol=1e-10)
-    assert np.abs(iterates(face, 100, dlopt.AMSGrad, power=0.0, **kw)[-1] - x).max() > 1e-2
+    np.testing.assert_allclose(walk(dlopt.Adam, face, 100, amsgrad=True, **kw)[-1], x, rtol=1e-10)
+    assert np.abs(walk(dlopt.AMSGrad, face, 100, power=0.0, **kw)[-1] - x).max() > 1e-2
 
 
 def game(make, steps, **kw):
@@ -74,7 +55,7 @@ def game(make, steps, **kw):
         if make is dlopt.Adam:
             opt.param_groups[0]["lr"] = kw["lr"] / math.sqrt(t + 1)
 
-    points = iterates("numpy", steps, make, lambda x: next(turns), 1.0, before, eps=0.0, **kw)
+    points = walk(make, "numpy", steps, lambda x: next(turns), 1.0, before, eps=0.0, **kw)
     return points.clip(-1, 1)
 
 
@@ -92,8 +73,8 @@ def test_both_agree_while_v_only_grows():
     """Gradients that grow: the maximum is v itself."""
     given = [iter(np.arange(1.0, 51.0)) for _ in range(2)]
     kw = dict(lr=0.1, betas=(0.9, 0.99), start=0.0)
-    first = iterates("numpy", 50, dlopt.Adam, lambda x: next(given[0]), amsgrad=True, **kw)
-    np.testing.assert_array_equal(first, iterates("numpy", 50, dlopt.Adam, lambda x: next(given[1]), **kw))
+    first = walk(dlopt.Adam, "numpy", 50, lambda x: next(given[0]), amsgrad=True, **kw)
+    np.testing.assert_array_equal(first, walk(dlopt.Adam, "numpy", 50, lambda x: next(given[1]), **kw))
 
 
 BAD = [float("nan"), float("inf"), -0.1, "0.1", None]

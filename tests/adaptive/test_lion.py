@@ -1,29 +1,16 @@
 """Lion: algorithm 2 of Chen et al. 2023 in NumPy, and facts of mathematics."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 import dlopt
-from dlopt.engine import faces
-from dlopt.engine.faces import llvm
+from tests.bowl import DECAY, START, H, each_face, walk
 
-FACES = ["numpy", "torch", "llvm"] if llvm.missing() is None else ["numpy", "torch"]
-each_face = pytest.mark.parametrize("face", FACES)
-H, START, DECAY = np.array([1.0, 10.0, 100.0]), np.array([1.0, -2.0, 0.5]), 0.05
-
-
-def iterates(face, steps, grad=lambda x: H * x, start=START, **kw):
-    w = torch.tensor(start, requires_grad=True)
-    opt, points = dlopt.Lion([w], **kw), [np.array(start)]
-    with faces.use(face):
-        for _ in range(steps):
-            w.grad = torch.tensor(grad(w.detach().numpy()))
-            opt.step()
-            points.append(w.detach().numpy().copy())
-    return np.array(points)
+iterates = partial(walk, dlopt.Lion)
 
 
 @each_face

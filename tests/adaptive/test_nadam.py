@@ -1,29 +1,16 @@
 """NAdam: Dozat's algorithm in NumPy, and facts of mathematics. torch's numbers are compared in test_torch."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
 import dlopt
-from dlopt.engine import faces
-from dlopt.engine.faces import llvm
+from tests.bowl import DECAY, START, H, each_face, walk
 
-FACES = ["numpy", "torch", "llvm"] if llvm.missing() is None else ["numpy", "torch"]
-each_face = pytest.mark.parametrize("face", FACES)
-H, START, DECAY = np.array([1.0, 10.0, 100.0]), np.array([1.0, -2.0, 0.5]), 0.05
-
-
-def iterates(face, steps, grad=lambda x: H * x, start=START, optimizer=dlopt.NAdam, **kw):
-    w = torch.tensor(start, requires_grad=True)
-    opt, points = optimizer([w], **kw), [np.array(start)]
-    with faces.use(face):
-        for _ in range(steps):
-            w.grad = torch.tensor(grad(w.detach().numpy()))
-            opt.step()
-            points.append(w.detach().numpy().copy())
-    return np.array(points)
+iterates = partial(walk, dlopt.NAdam)
 
 
 def dozat(steps, lr, beta1, beta2, eps, psi, decay, paper, decoupled):
@@ -61,7 +48,7 @@ def test_dozat_2016_algorithm_2(face, convention, decoupled, psi):
 def test_without_momentum_it_is_adam_without_momentum(face):
     kw = dict(lr=0.02, betas=(0.0, 0.99), weight_decay=DECAY)
     ours = iterates(face, 50, **kw)
-    np.testing.assert_allclose(ours, iterates(face, 50, optimizer=dlopt.Adam, **kw), rtol=1e-12)
+    np.testing.assert_allclose(ours, walk(dlopt.Adam, face, 50, **kw), rtol=1e-12)
 
 
 @each_face

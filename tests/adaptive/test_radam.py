@@ -1,6 +1,7 @@
 """RAdam: algorithm 2 of Liu et al. 2020 in NumPy, and facts of mathematics. torch's numbers: test_torch."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,23 +9,9 @@ import torch
 
 import dlopt
 from dlopt.adaptive.radam import rectification
-from dlopt.engine import faces
-from dlopt.engine.faces import llvm
+from tests.bowl import DECAY, START, H, each_face, walk
 
-FACES = ["numpy", "torch", "llvm"] if llvm.missing() is None else ["numpy", "torch"]
-each_face = pytest.mark.parametrize("face", FACES)
-H, START, DECAY = np.array([1.0, 10.0, 100.0]), np.array([1.0, -2.0, 0.5]), 0.05
-
-
-def iterates(face, steps, grad=lambda x: H * x, start=START, optimizer=dlopt.RAdam, **kw):
-    w = torch.tensor(start, requires_grad=True)
-    opt, points = optimizer([w], **kw), [np.array(start)]
-    with faces.use(face):
-        for _ in range(steps):
-            w.grad = torch.tensor(grad(w.detach().numpy()))
-            opt.step()
-            points.append(w.detach().numpy().copy())
-    return np.array(points)
+iterates = partial(walk, dlopt.RAdam)
 
 
 def liu(steps, lr, beta1, beta2, eps, decay, above, decoupled):
