@@ -118,6 +118,7 @@ class Known:
         self.bytes = list(map(_nbytes, streams[0]))
         self.single = 1 in self.sizes
         self.clocks: Clocks = {}
+        self.on_device: Any = None  # what a GPU face has sent there
         self.distinct = len(set(self.pointers[0]) - {0}) == sum(size > 0 for size in self.sizes)
 
     def holds(self, streams: list[list[Tensor]]) -> bool:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dlopt.engine.batch import Batch
 
-FUSED = ("llvm",)
+FUSED = ("triton", "llvm")
 """The fused faces, the fastest first."""
 ALL = (*FUSED, "torch", "numpy")
 
@@ -27,7 +27,7 @@ _log = logging.getLogger("dlopt")
 
 @contextlib.contextmanager
 def use(name: str) -> Iterator[None]:
-    """Run every step inside the ``with`` block on the face `name`: ``"numpy"``, ``"torch"`` or ``"llvm"``.
+    """Run every step inside the ``with`` block on one face: ``"numpy"``, ``"torch"``, ``"llvm"`` or ``"triton"``.
 
     Raises:
         ValueError: for an unknown face. The step itself raises RuntimeError if the face cannot do it.
@@ -67,7 +67,8 @@ def choose(batch: Batch, group: dict[str, Any]) -> ModuleType:
             reason = face.refuses(batch)
             if reason is None:
                 return face
-            _say(name, face.missing())
+            if reason == face.missing():
+                _say(reason)
     return load("torch")
 
 
@@ -88,6 +89,5 @@ def load(name: str) -> ModuleType:
 
 
 @functools.cache
-def _say(name: str, reason: str | None) -> None:
-    if reason:
-        _log.warning("dlopt: no fused step, the torch face runs instead: %s", reason)
+def _say(reason: str) -> None:
+    _log.warning("dlopt: no fused step, the torch face runs instead: %s", reason)

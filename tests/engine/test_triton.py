@@ -1,0 +1,83 @@
+"""The fused GPU face with no GPU: NumPy's bits in Triton's interpreter, and machine code for compute capability 9.0."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import dlopt
+from dlopt.engine.faces import triton as face
+from dlopt.engine.lowering import lower_program
+from dlopt.engine.program import Program
+from dlopt.engine.rule import rule_of
+from tests.engine.test_contract import OPTIMIZERS
+
+compiler = pytest.importorskip("triton.compiler", reason="Triton is not installed")
+
+RULES = sorted({rule for c in OPTIMIZERS if not c.matrix for rule in c.rules}, key=lambda f: (f.__module__, f.__name__))
+CHECKS = Path(__file__).with_name("interpreted.py")
+
+
+@pytest.mark.timeout(900)
+def test_in_the_interpreter_the_bits_are_numpys():
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CHECKS)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-5000:]
+    assert re.search(r"\d{3,} passed", done.stdout)
+
+
+def compiled(rule, dtypes, compute=torch.float32, writer="plain", aligned=True):
+    """PTX for compute capability 9.0."""
+    from triton.backends.compiler import GPUTarget
+
+    program = Program(rule_of(rule), (), writer)
+    function = face.kernel(program, dtypes, compute, aligned)
+    slots = {
+        f"slot{k}": "fp64" if compute is torch.float64 else "fp32" for k in range(len(lower_program(program).slots))
+    }
+    signature = {"chunks": "*i64", "pointers": "*i64", "tensors": "i32", **slots}
+    source = compiler.ASTSource(fn=function, signature=signature, constexprs={})
+    options = {"enable_fp_fusion": False, "num_warps": 4}
+    made = compiler.compile(source, target=GPUTarget("cuda", 90, 32), options=options)
+    assert made.asm["cubin"]
+    return made.asm["ptx"]
+
+
+def wide(ptx, what):
+    return len(re.findall(rf"{what}\.global\.v4\.b32|{what}\.global\.v2\.b64", ptx))
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda f: f.__name__)
+def test_every_rule_compiles_and_moves_16_bytes_at_a_time(rule):
+    streams = len(rule_of(rule).elements)
+    ptx = compiled(rule, (torch.float32,) * streams)
+    passes = face.BLOCK // (128 * 4)  # 128 threads, four numbers each
+    assert wide(ptx, "ld") >= passes * (streams - 1)  # a rule need not look at all it is given
+    assert wide(ptx, "st") >= passes
+    assert not re.search(r"\bfma|\.approx|\.ftz", ptx)
+
+
+@pytest.mark.parametrize("writer", ["plain", "kahan"])
+@pytest.mark.parametrize("storage", [torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_other_dtypes_compile(storage, writer):
+    compute = torch.float64 if storage is torch.float64 else torch.float32
+    dtypes = (storage, storage, compute, compute) + ((storage,) if writer == "kahan" else ())
+    assert wide(compiled(dlopt.Adam.rules[0], dtypes, compute, writer), "ld") >= 4
+
+
+def test_what_is_not_aligned_is_not_read_as_if_it_were():
+    assert wide(compiled(dlopt.Adam.rules[0], (torch.float32,) * 4, aligned=False), "ld") == 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_it_says_so():
+    p = torch.ones(3, requires_grad=True)
+    p.grad = torch.ones(3)
+    with dlopt.engine.faces.use("triton"), pytest.raises(RuntimeError, match="it runs on CUDA tensors, not on cpu"):
+        dlopt.SGD([p]).step()
+    assert face.missing() == "there is no GPU"
