@@ -51,7 +51,8 @@ class Adafactor(RuleOptimizer):
             :math:`\rho_t = \min(\text{lr}, 1/\sqrt t)` of it.
         beta2_decay: :math:`\le 0`; the mean of squares shrinks by :math:`\hat\beta_{2t} = 1 - t^{\text{beta2\_decay}}`.
         eps: :math:`(\varepsilon_1, \varepsilon_2)`: the smallest second moment, and the smallest root mean square that
-            a parameter is taken to have. None for the first is the dtype's machine epsilon, or 1e-30 in the paper.
+            a parameter is taken to have. None for the first is the machine epsilon of the group's first parameter that
+            has a gradient, as in torch (so keep dtypes in groups of their own), or 1e-30 in the paper.
         d: :math:`\ge 1`, the largest root mean square of an update in units of the rate.
         weight_decay: :math:`\lambda \ge 0`, decoupled: each step takes :math:`\text{lr}\,\lambda\theta` off.
         convention: ``"torch"`` applies :math:`\varepsilon_1` to the finished second moment, ``"paper"`` adds it to
@@ -103,7 +104,9 @@ class Adafactor(RuleOptimizer):
         eps1, eps2 = group["eps"]
         paper = group["convention"] == "paper"
         if eps1 is None:
-            eps1 = 1e-30 if paper else torch.finfo(group["params"][0].dtype).eps if "params" in group else 0.0
+            params = group.get("params", [])
+            first = next((p for p in params if p.grad is not None), params[0] if params else torch.empty(0))
+            eps1 = 1e-30 if paper else torch.finfo(first.dtype).eps
         torchs = dict(eps_mean=0.0 if paper else eps1, eps_root=0.0 if paper else eps1)
         return {**group, **torchs, "eps_square": eps1 if paper else 0.0, "eps2": eps2}
 

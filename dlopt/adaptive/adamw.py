@@ -4,6 +4,7 @@ from typing import Any, Unpack
 
 from dlopt.adaptive.hyperparameters import bias_correction, check_adam, with_betas
 from dlopt.engine.checks import CONVENTIONS, choice
+from dlopt.engine.gather import plain_value
 from dlopt.engine.optimizer import EngineOptions, RuleOptimizer
 from dlopt.engine.rule import xp
 
@@ -77,7 +78,7 @@ class AdamW(RuleOptimizer):
     def hyper(self, group: dict[str, Any]) -> dict[str, Any]:
         hyper = with_betas(group)
         if group["convention"] == "paper":  # lr * decay is to be eta * decay, with eta = lr / initial lr
-            first = group.get("initial_lr", group["lr"])
+            first = plain_value("lr", group.get("initial_lr", group["lr"]))
             hyper["weight_decay"] = group["weight_decay"] / first if first else 0.0
         return hyper
 

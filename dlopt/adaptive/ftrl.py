@@ -23,18 +23,19 @@ class FTRL(RuleOptimizer):
     With ``l1`` a weight whose gradients have nearly cancelled is exactly 0.0, on every face, in every dtype.
 
     Args:
-        params: tensors of any shape, named tensors, or dicts of parameter groups. They should begin at zero: the
-            method's weights are a function of its state, so that the first gradient forgets where a weight began.
+        params: tensors of any shape, named tensors, or dicts of parameter groups. They should begin at zero: a
+            weight is a function of the state, which knows of its start only what its gradients have let in. A weight
+            that begins elsewhere is 0 after a gradient of 0, and nearer to 0 after one that is small beside ``beta``.
             float16, bfloat16, float32, float64, and complex, where real and imaginary part are apart.
         lr: :math:`\alpha > 0`, in units of the parameter: about how far a weight moves at first. Constant: the
             formula has the schedule in it.
         beta: :math:`\beta \ge 0`, in units of the gradient; makes the first steps shorter. The paper advises 1.
         l1: :math:`\lambda_1 \ge 0`, in units of the gradient, summed over steps: not multiplied by their number.
-        l2: :math:`\lambda_2 \ge 0`, in units of gradient per parameter, likewise. 0 together with ``beta=0`` makes
-            an element whose gradients were all zero NaN.
+        l2: :math:`\lambda_2 \ge 0`, in units of gradient per parameter, likewise.
         maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
 
-    A sparse gradient touches its own rows only, and is exact: a row without a gradient would not move anyway.
+    A sparse gradient touches its own rows only. From weights of zero, at a constant learning rate, that is exact: a row
+    without a gradient would not move anyway.
 
     State, float32 or wider: ``z``, ``n``.
 

@@ -97,4 +97,5 @@ class Muon(RuleOptimizer):
             )
 
     def hyper(self, group: dict[str, Any]) -> dict[str, Any]:
+        self.check(group)  # what has turned bad since is refused before anything is written
         return {**group, "scale": group["adjust_lr_fn"] or "original"}

@@ -1,5 +1,6 @@
 """Matrices made orthogonal by products alone (Jordan et al. 2024), and the parameters of a model this is good for."""
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -72,12 +73,20 @@ def split_for_muon(model: nn.Module, also: Collection[str] = ()) -> tuple[list[T
         >>> [tuple(p.shape) for p in matrices], [tuple(p.shape) for p in rest]
         ([(16, 8), (16, 16)], [(16,), (16,), (2, 16), (2,)])
     """
-    named = dict(model.named_parameters())
-    wrong = [name for name in also if not any(n == name or n.startswith(name + ".") for n in named)]
+    if isinstance(also, str):
+        raise ValueError(f"also is a collection of names, not the string {also!r}")
+    every = dict(model.named_parameters(remove_duplicate=False))
+    wrong = [name for name in also if not any(n == name or n.startswith(name + ".") for n in every)]
     if wrong:
         raise ValueError(f"the model has no parameter or module {', '.join(wrong)}")
-    embeddings = {id(m.weight) for m in model.modules() if isinstance(m, (nn.Embedding, nn.EmbeddingBag))}
-    matrices = [n for n, p in named.items() if p.dim() in (2, 4, 5) and id(p) not in embeddings]
-    kept = {n for n in matrices[:-1] if not any(n == name or n.startswith(name + ".") for name in also)}
-    trained = {n: p for n, p in named.items() if p.requires_grad}
-    return [p for n, p in trained.items() if n in kept], [p for n, p in trained.items() if n not in kept]
+    tables = (nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm)
+    apart = {id(p) for m in model.modules() if isinstance(m, tables) for p in m.parameters(recurse=False)}
+    count = Counter(map(id, every.values()))
+    last = [p for p in every.values() if p.dim() in (2, 4, 5) and (id(p) not in apart or count[id(p)] > 1)][-1:]
+    apart |= {id(p) for p in last}
+    apart |= {id(p) for n, p in every.items() if any(n == name or n.startswith(name + ".") for name in also)}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    kept = [p.dim() in (2, 4, 5) and id(p) not in apart for p in trained]
+    return [p for p, k in zip(trained, kept, strict=True) if k], [
+        p for p, k in zip(trained, kept, strict=True) if not k
+    ]

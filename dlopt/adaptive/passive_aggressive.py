@@ -214,6 +214,10 @@ class PassiveAggressive:
         examples = np.atleast_2d(examples)
         if not np.isfinite(examples).all():
             raise ValueError("x has NaN or infinite values")
+        with np.errstate(all="ignore"):
+            squares = (examples * examples).sum(1)
+        if ((examples.any(1) & (squares < np.finfo(np.float64).tiny)) | (squares > 1e307)).any():
+            raise ValueError("the square of x is too large or too small for float64: scale the inputs")
         if self.intercept:
             examples = np.hstack([examples, np.ones((len(examples), 1))])
         if self._rows is not None and examples.shape[1] != self._rows.shape[1]:

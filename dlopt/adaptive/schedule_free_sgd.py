@@ -120,4 +120,4 @@ class ScheduleFreeSGD(ModeOptimizer):
         return {**group, "beta": group["momentum"]}
 
     def rule(self, group: dict[str, Any], t: float) -> Any:
-        return self.rules[group["momentum"] == 0]
+        return self.rules[bool(group["momentum"] == 0)]

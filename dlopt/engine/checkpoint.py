@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from copy import deepcopy
 from itertools import chain
@@ -27,7 +28,9 @@ def checked(optimizer: RuleOptimizer, state_dict: dict[str, Any]) -> dict[str, A
             parameter's state has missing or surplus keys or a wrong shape.
     """
     groups = _groups(optimizer, state_dict["param_groups"])
-    ids = chain.from_iterable(group["params"] for group in state_dict["param_groups"])
+    ids = list(chain.from_iterable(group["params"] for group in state_dict["param_groups"]))
+    if len(ids) != len(set(ids)):
+        raise ValueError("loaded state dict names a parameter twice")
     params = dict(zip(ids, chain.from_iterable(group["params"] for group in groups), strict=True))
     state: defaultdict[Tensor, Any] = defaultdict(dict)
     for number, entry in state_dict["state"].items():
@@ -52,12 +55,22 @@ def _groups(optimizer: RuleOptimizer, saved: list[dict[str, Any]]) -> list[dict[
             raise ValueError(f"loaded state dict lacks the hyperparameters {missing}")
         names = {"param_names": old["param_names"]} if "param_names" in old else {}
         hyper = deepcopy({name: value for name, value in new.items() if name != "params"})
-        group = {**optimizer.defaults, **names, **hyper, "params": old["params"]}
+        # how a step runs, not what it computes: a checkpoint made for a CUDA graph is as good without one
+        group = {**optimizer.defaults, **names, **hyper, "params": old["params"], "capturable": False}
         lr = group["lr"]
         # a schedule that ends at zero may have rounded to just below it
         optimizer.check_group({**group, "lr": 0.0} if isinstance(lr, float) and -1e-6 < lr < 0 else group)
         groups.append(group)
     return groups
+
+
+def _count(number: Any, key: str, value: Any) -> float:
+    if isinstance(value, Tensor) and value.numel() != 1:
+        raise ValueError(f"loaded {key} of parameter {number} has shape {tuple(value.shape)}, not ()")
+    count = float(value)
+    if not 0 <= count < math.inf:
+        raise ValueError(f"loaded {key} of parameter {number} is {count}")
+    return count
 
 
 def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, Any]) -> dict[str, Any]:
@@ -74,8 +87,8 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
     result = {}
     for key, value in given.items():
         if key in clock:
-            count = value.item() if isinstance(value, Tensor) else float(value)
-            result[key] = torch.tensor(count, dtype=torch.float32 if key == "step" else torch.float64)
+            count = _count(number, key, value)
+            result[key] = torch.tensor(count, dtype=torch.float32 if key == "step" else torch.float64, device="cpu")
             continue
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         due = tuple(optimizer.state_shape(symbols[key], p)) if key in symbols else tuple(p.shape)

@@ -48,7 +48,7 @@ class Step:
             if base is None:
                 base = _base(list(map(itemgetter(key), entries)))
             if base is None:
-                base = torch.empty(len(entries), dtype=entries[0][key].dtype)
+                base = torch.empty(len(entries), dtype=entries[0][key].dtype, device="cpu")
                 for entry, view in zip(entries, base.unbind(), strict=True):
                     entry[key] = view
             base.fill_(value)
@@ -145,7 +145,8 @@ def _step(
             raise RuntimeError(f"{name} keeps numbers that depend on lr: `differentiable` does not reach a tensor lr")
     decay = hyper.get("weight_decay", 0.0)
     before: tuple[str, ...] = ("maximize",) if group["maximize"] else ()
-    if not group.get("decoupled_weight_decay", optimizer.decoupled):
+    flagged = "decoupled_weight_decay" in optimizer.defaults
+    if not (group["decoupled_weight_decay"] if flagged else optimizer.decoupled):
         hyper |= {"l2": decay, "weight_decay": 0.0}
         before += ("l2",) if decay != 0 else ()
     function = optimizer.vector_rule if flat and optimizer.vector_rule else optimizer.rule(group, t)
@@ -176,6 +177,8 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
     found: dict[Any, list[tuple[Tensor, dict[str, Any], list[Tensor], tuple[Any, ...]]]] = {}
     for p, g in zip(params, grads, strict=True):
         _check(optimizer, p, g)
+        if group["differentiable"] and (p.is_complex() or g.is_sparse):
+            raise RuntimeError("`differentiable` supports neither complex parameters nor sparse gradients")
         entry = {key: value for key, value in optimizer.state.get(p, {}).items() if value is not None}
         clock = tuple(entry[key].item() if key in entry else initial for key, initial in optimizer.clock_keys().items())
         first = not all(key in entry for key in optimizer.state_keys.values())
@@ -184,7 +187,9 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
             steps[kind] = _step(optimizer, group, *kind)
         step = steps[kind]
         for key in step.clock:
-            entry.setdefault(key, torch.tensor(0.0, dtype=torch.float32 if key == "step" else torch.float64))
+            entry.setdefault(
+                key, torch.tensor(0.0, dtype=torch.float32 if key == "step" else torch.float64, device="cpu")
+            )
         symbols = step.program.rule.elements[2:]
         for k, key in enumerate(step.keys):
             if key not in entry:
@@ -266,7 +271,7 @@ def gathered_row(
             raise RuntimeError(f"{name} does not support sparse gradients, please consider dlopt.SparseAdam instead")
         if group.get("weight_decay", 0) != 0:
             raise RuntimeError("weight_decay touches every element: it cannot be used with sparse gradients")
-        if how == "rows":
+        if how == "rows" and g.sparse_dim():
             g = g.coalesce()
             index = tuple(g._indices())
             scatter = (index, p, *state)

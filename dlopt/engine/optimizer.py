@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, TypedDict, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -107,7 +108,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         if unknown:
             name = type(self).__name__
             raise TypeError(f"{name}.__init__() got an unexpected keyword argument '{min(unknown)}'")
-        defaults = {**defaults, **ENGINE_DEFAULTS, **engine}
+        defaults = _plain({**defaults, **ENGINE_DEFAULTS, **engine})
         self.check_group(defaults)
         for function in self.rules:
             missing = set(self.as_rule(function).scalars) - set(self.hyper(defaults)) - self._computed()
@@ -169,6 +170,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group as torch does; hyperparameters and duplicate parameters are checked first."""
         if isinstance(param_group, dict) and "params" in param_group:
+            param_group.update(_plain({name: value for name, value in param_group.items() if name != "params"}))
             self.check_group({**self.defaults, **param_group})
             params = param_group["params"]
             if not isinstance(params, (Tensor, set)):
@@ -241,6 +243,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.set_grad_enabled(self.defaults["differentiable"]):
+            for gone in self.known.keys() - set(map(id, self.param_groups)):  # a group that was taken out
+                del self.known[gone]
             pending = [item for group in self.param_groups for item in gather(self, group)]
             chosen = [faces.choose(item.batch, item.group) for item in pending]
             for item in pending:
@@ -251,3 +255,12 @@ class RuleOptimizer(torch.optim.Optimizer):
                 face.run(item.batch)
                 item.batch.finish()
         return loss
+
+
+def _plain(value: Any) -> Any:
+    """`value`, or what a tuple or a dict holds, with NumPy's numbers as Python's: ``weights_only`` reads no others."""
+    if isinstance(value, dict):
+        return {name: _plain(v) for name, v in value.items()}
+    if type(value) is tuple:
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value

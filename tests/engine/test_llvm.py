@@ -115,6 +115,7 @@ def test_several_python_threads_step_their_own_optimizers():
 def test_after_a_fork():
     script = """
 import os, torch, dlopt
+torch.set_num_threads(2)
 w = torch.ones(200_000, requires_grad=True)
 w.grad = torch.ones(200_000)
 opt = dlopt.SGD([w], lr=0.25, fused=True)
@@ -144,6 +145,7 @@ def python(script, **env):
 
 STEP = """
 import torch, dlopt
+torch.set_num_threads(2)
 w = torch.ones(200_000, requires_grad=True)
 w.grad = torch.ones(200_000)
 for _ in range(3):
