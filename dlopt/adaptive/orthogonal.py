@@ -54,8 +54,9 @@ def newton_schulz(X: Tensor, coefficients: list[float], steps: int, eps: float) 
 def split_for_muon(model: nn.Module, also: Collection[str] = ()) -> tuple[list[Tensor], list[Tensor]]:
     """A model's parameters for Muon, and those for AdamW.
 
-    Muon gets the matrices and the filters of convolutions. AdamW gets everything else, and besides it the embeddings,
-    and the last matrix of the model, which is its output layer where modules are defined in the order they are used.
+    Muon gets the matrices and the filters of convolutions in two and three dimensions. AdamW gets everything else:
+    embeddings and norms of any shape, and the model's last matrix, which is its output layer where modules are defined
+    in the order they are used.
 
     Args:
         model: any module.
@@ -86,7 +87,6 @@ def split_for_muon(model: nn.Module, also: Collection[str] = ()) -> tuple[list[T
     apart |= {id(p) for p in last}
     apart |= {id(p) for n, p in every.items() if any(n == name or n.startswith(name + ".") for name in also)}
     trained = [p for p in model.parameters() if p.requires_grad]
-    kept = [p.dim() in (2, 4, 5) and id(p) not in apart for p in trained]
-    return [p for p, k in zip(trained, kept, strict=True) if k], [
-        p for p, k in zip(trained, kept, strict=True) if not k
-    ]
+    matrices = [p for p in trained if p.dim() in (2, 4, 5) and id(p) not in apart]
+    chosen = set(map(id, matrices))
+    return matrices, [p for p in trained if id(p) not in chosen]
