@@ -479,6 +479,38 @@ def test_hyperparameter_that_turns_nan_is_refused(optimizer):
     assert torch.equal(p.detach(), torch.ones(2, 2)) and not opt.state
 
 
+@each_optimizer
+def test_a_refusal_after_steps_changes_nothing(optimizer):
+    ps = [torch.ones(2, 2, requires_grad=True) for _ in range(2)]
+    opt = optimizer([{"params": [p]} for p in ps], lr=0.1)
+    for p in ps:
+        p.grad = given(optimizer, torch.ones(2, 2))
+    opt.step(), opt.step()
+    places, states = copy.deepcopy((ps, opt.state_dict()["state"]))
+    opt.param_groups[1]["lr"] = float("nan")
+    with pytest.raises(ValueError, match="nan"):
+        opt.step()
+    assert all(map(torch.equal, ps, places))
+    for entry, old in zip(opt.state_dict()["state"].values(), states.values(), strict=True):
+        assert entry.keys() == old.keys() and all(torch.equal(entry[key], old[key]) for key in old)
+
+
+DECAYS = {"weight_decay", "decoupled_weight_decay"}
+UNSWITCHED = [c for c in OPTIMIZERS if DECAYS & set(inspect.signature(c).parameters) == {"weight_decay"}]
+
+
+@pytest.mark.parametrize("optimizer", UNSWITCHED, ids=lambda c: c.__name__)
+def test_a_switch_that_the_class_has_not_changes_nothing(optimizer):
+    ends = []
+    for stray in ({}, {"decoupled_weight_decay": not optimizer.decoupled}):
+        p = torch.ones(2, 2, requires_grad=True)
+        opt = optimizer([{"params": [p], **stray}], lr=0.1, weight_decay=0.1)
+        p.grad = torch.zeros(2, 2)
+        opt.step()
+        ends.append(p.detach())
+    assert torch.equal(*ends) and (p < 1).all()
+
+
 @each_case
 def test_state_dict_is_checked_before_anything_changes(optimizer, setting):
     p = torch.ones(3, 3, requires_grad=True)
@@ -488,7 +520,7 @@ def test_state_dict_is_checked_before_anything_changes(optimizer, setting):
     good = copy.deepcopy(opt.state_dict())
     before = copy.deepcopy(good)
     surplus, shape, group, params = (copy.deepcopy(good) for _ in range(4))
-    surplus["state"].setdefault(0, {})["speed"] = torch.ones(3)
+    surplus["state"].setdefault(0, {})["speed"] = torch.ones(3, 3)
     for key, value in shape["state"].get(0, {}).items():
         shape["state"][0][key] = torch.ones(4) if value.dim() else value
     del group["param_groups"][0]["lr"]
