@@ -4,6 +4,7 @@ import copy
 import functools
 import gc
 import inspect
+import io
 import weakref
 from fractions import Fraction
 
@@ -74,6 +75,32 @@ def test_counts_survive_save_load_and_meddling():
     again.step()
     assert again.state[a]["step"].item() == 1 and again.state[b]["step"].item() == 4
     assert a.item() != first
+
+
+@each_face
+def test_a_parameter_that_rests_keeps_its_count(face):
+    a, b = (torch.ones(1, requires_grad=True) for _ in range(2))
+    opt = Toy([a, b])
+    with faces.use(face):
+        for k in range(4):
+            a.grad, b.grad = torch.ones(1), torch.ones(1) if k < 3 else None
+            opt.step()
+    assert [opt.state[p]["step"].item() for p in (a, b)] == [4, 3]
+
+
+def test_counts_are_on_the_cpu_whatever_the_default_device():
+    ps = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    opt = Toy(ps)
+    with torch.device("meta"):
+        for p in ps:
+            p.grad = torch.ones_like(p)
+            opt.step()  # the first alone, then both
+        opt.step()
+        again = Toy(ps)
+        again.load_state_dict(opt.state_dict())
+    for each in (opt, again):
+        assert [each.state[p]["step"].item() for p in ps] == [3, 2]
+        assert all(entry["weight_sum"].is_cpu for entry in each.state.values())
 
 
 def polyak(g, p, q, *, lr, momentum):
@@ -243,6 +270,20 @@ def test_numbers_of_any_type():
         dlopt.SGD([{"lr": 1.0}], lr=0.1)
 
 
+def test_numbers_of_numpy_are_saved_as_pythons():
+    w, file = torch.ones(3, requires_grad=True), io.BytesIO()
+    group = {"params": [w], "weight_decay": np.float64(0.1)}
+    opt = dlopt.Adam([group], lr=np.float64(0.1), betas=(np.float32(0.5), np.float32(0.75)))
+    w.grad = torch.ones(3)
+    opt.step()
+    torch.save(opt.state_dict(), file)
+    file.seek(0)
+    again = dlopt.Adam([w])
+    again.load_state_dict(torch.load(file, weights_only=True))
+    kept = again.param_groups[0]
+    assert (kept["lr"], kept["betas"], kept["weight_decay"]) == (0.1, (0.5, 0.75), 0.1)
+
+
 def test_a_saved_group_is_checked_too():
     opt = dlopt.SGD([torch.ones(1, requires_grad=True)], lr=0.1)
     for bad in ({"lr": -1.0}, {"writing": "chalk"}, {"momentum": "0.9"}):
@@ -252,6 +293,47 @@ def test_a_saved_group_is_checked_too():
             opt.load_state_dict(saved)
     saved["param_groups"][0].update(momentum=0.9, lr=-1e-18)  # what a schedule's last step may leave
     opt.load_state_dict(saved)
+
+
+def test_a_loaded_hyperparameter_is_not_shared():
+    ours, theirs = (dlopt.SGD([torch.ones(1, requires_grad=True)], lr=torch.tensor(0.5)) for _ in range(2))
+    ours.load_state_dict(theirs.state_dict())
+    theirs.param_groups[0]["lr"].zero_()
+    assert ours.param_groups[0]["lr"] == 0.5
+
+
+def test_a_checkpoint_made_to_be_captured_loads():
+    opt = dlopt.SGD([torch.ones(1, requires_grad=True)], lr=0.1)
+    saved = opt.state_dict()
+    saved["param_groups"][0]["capturable"] = True
+    opt.load_state_dict(saved)
+    assert opt.param_groups[0]["capturable"] is False
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "key, value", [("step", NAN), ("step", -5.0), ("step", INF), ("step", [1.0, 1.0]), ("mu_product", NAN)], ids=str
+)
+def test_a_loaded_count_that_is_none_is_refused(key, value):
+    w = torch.ones(1, requires_grad=True)
+    opt = dlopt.NAdam([w])
+    w.grad = torch.ones(1)
+    opt.step()
+    before, saved = copy.deepcopy(opt.state[w]), copy.deepcopy(opt.state_dict())
+    saved["state"][0][key] = torch.tensor(value)
+    with pytest.raises(ValueError, match=f"loaded {key} of parameter 0"):
+        opt.load_state_dict(saved)
+    assert opt.state[w] == before
+
+
+def test_a_checkpoint_that_names_a_parameter_twice_is_refused():
+    opt = dlopt.SGD([torch.ones(1, requires_grad=True) for _ in range(2)], lr=0.1)
+    saved = opt.state_dict()
+    saved["param_groups"][0]["params"] = [0, 0]
+    with pytest.raises(ValueError, match="names a parameter twice"):
+        opt.load_state_dict(saved)
 
 
 # Gradients of every kind
@@ -413,6 +495,19 @@ def test_loading_lets_go_of_the_old_state():
     assert old() is None
 
 
+def test_a_group_taken_out_is_let_go_of():
+    ps = [torch.ones(4, requires_grad=True) for _ in range(2)]
+    opt = dlopt.SGD([{"params": [p]} for p in ps], lr=0.1, momentum=0.9)
+    for p in ps:
+        p.grad = torch.ones(4)
+    opt.step(), opt.step()
+    old = weakref.ref(ps[1])
+    del opt.state[p], opt.param_groups[1], ps[1], p
+    opt.step()
+    gc.collect()
+    assert old() is None
+
+
 def test_parameters_that_share_memory_are_stepped_one_after_another():
     memory = torch.zeros(100_000)
     ps = [memory.view(-1).requires_grad_(), memory.view(100, 1000).requires_grad_()]
@@ -522,6 +617,18 @@ def test_differentiable(momentum):
     ours, theirs = (torch.autograd.grad(unrolled(c, 0.1, start), start) for c in (dlopt.SGD, torch.optim.SGD))
     assert (momentum == 0) == torch.allclose(ours[0], theirs[0], rtol=1e-12, atol=0)
     assert torch.autograd.gradcheck(functools.partial(unrolled, dlopt.SGD), (lr, start))
+
+
+@pytest.mark.parametrize("dtype, sparse", [(torch.float64, True), (torch.complex128, False)], ids=["sparse", "complex"])
+def test_differentiable_refuses_what_it_cannot_record(dtype, sparse):
+    ps = [torch.ones(3, 2, dtype=kind, requires_grad=True).clone() for kind in (torch.float64, dtype)]
+    opt = dlopt.SGD(ps, lr=0.1, momentum=0.9, differentiable=True)
+    for p in ps:
+        p.grad = torch.ones_like(p)
+    p.grad = p.grad.to_sparse(1) if sparse else p.grad
+    with pytest.raises(RuntimeError, match="`differentiable` supports neither complex parameters nor sparse gradients"):
+        opt.step()
+    assert all((p == 1).all() for p in ps) and not opt.state
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
