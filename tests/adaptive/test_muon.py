@@ -109,6 +109,13 @@ def test_the_scale_of_a_gradient_does_not_matter(factor):
     assert (base - other).norm() < 0.03 * base.norm()
 
 
+def test_a_gradient_far_below_eps_is_not_brought_to_length_one():
+    """Divided by eps it stays so small that each of the five steps is its linear term."""
+    g = 1e-6 * made((6, 9))
+    moved = step(torch.zeros_like(g), g, lr=1.0, weight_decay=0.0, momentum=0.0, eps=1.0)
+    assert (moved + A**5 * g).norm() < 0.03 * moved.norm()
+
+
 def test_a_zero_gradient_moves_nothing():
     w = made((4, 6))
     assert torch.equal(step(w, torch.zeros_like(w), lr=1.0, weight_decay=0.0), w)
@@ -128,7 +135,9 @@ def test_filters_are_flattened_and_scaled_by_the_flattened_shape(shape, scale):
     assert 0.6 < values.min() and values.max() < 1.2
 
 
-def test_equal_shapes_together_equal_one_by_one():
+@pytest.mark.parametrize("stacked", [2**20, 120])
+def test_equal_shapes_together_equal_one_by_one(stacked, monkeypatch):
+    monkeypatch.setattr("dlopt.engine.faces.torch.STACKED", stacked)
     ws, gs = [made((6, 10), s) for s in range(5)], [made((6, 10), s + 10) for s in range(5)]
     together = [w.clone().requires_grad_() for w in ws]
     opt = dlopt.Muon(together, lr=0.1)
@@ -173,7 +182,22 @@ def test_split_with_tied_weights_has_every_parameter_once():
     matrices, rest = split_for_muon(model)
     assert sorted(map(id, matrices + rest)) == sorted(map(id, model.parameters()))
     assert "1.token.weight" in names(model, rest)
-    assert "0.weight" in names(model, matrices)
+    assert names(model, matrices) == ["0.weight", "1.hidden.weight"]
+    assert list(map(id, split_for_muon(model, ["1.head"])[0])) == list(map(id, matrices))
+
+
+@pytest.mark.parametrize(
+    "layers, expected",
+    [
+        ([nn.EmbeddingBag(11, 8), nn.Linear(8, 8), nn.Linear(8, 2)], ["1.weight"]),
+        ([nn.Linear(4, 20), nn.Unflatten(1, (5, 4)), nn.LayerNorm((5, 4)), nn.Linear(4, 2)], ["0.weight"]),
+        ([nn.Conv3d(1, 4, 3), nn.Conv3d(4, 8, 3), nn.Flatten(), nn.Linear(8, 2)], ["0.weight", "1.weight"]),
+    ],
+    ids=["bag", "norm of a matrix", "3-D"],
+)
+def test_split_by_the_kind_of_layer(layers, expected):
+    model = nn.Sequential(*layers)
+    assert names(model, split_for_muon(model)[0]) == expected
 
 
 def test_split_leaves_out_what_is_frozen():
@@ -194,12 +218,18 @@ def test_split_takes_more_for_adamw_by_name(also):
 def test_split_refuses_a_name_the_model_has_not():
     with pytest.raises(ValueError, match="no parameter or module nothing"):
         split_for_muon(Language(tied=False), ["nothing"])
+    with pytest.raises(ValueError, match="collection of names, not the string '12'"):
+        split_for_muon(nn.Sequential(*(nn.Linear(2, 2) for _ in range(3))), "12")
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3, 4)])
 def test_what_is_no_matrix_is_refused(shape):
     with pytest.raises(ValueError, match="Muon only supports 2D parameters"):
         dlopt.Muon([torch.zeros(shape, requires_grad=True)])
+    opt = dlopt.Muon([torch.zeros(2, 2, requires_grad=True)])
+    with pytest.raises(ValueError, match="Muon only supports 2D parameters"):
+        opt.add_param_group({"params": [torch.zeros(shape, requires_grad=True)]})
+    assert len(opt.param_groups) == 1
 
 
 @pytest.mark.parametrize(
@@ -217,3 +247,15 @@ def test_what_is_no_matrix_is_refused(shape):
 def test_bad_hyperparameters_are_refused(bad):
     with pytest.raises(ValueError):
         dlopt.Muon([torch.zeros(2, 2, requires_grad=True)], **bad)
+
+
+@pytest.mark.parametrize("bad", [dict(adjust_lr_fn="bad"), dict(ns_coefficients=(1.0, 2.0, math.nan))], ids=str)
+def test_what_turns_bad_is_refused_before_anything_changes(bad):
+    ws = [torch.zeros(2, 2, requires_grad=True) for _ in range(2)]
+    opt = dlopt.Muon([{"params": [w]} for w in ws])
+    for w in ws:
+        w.grad = torch.eye(2)
+    opt.param_groups[1].update(bad)
+    with pytest.raises(ValueError):
+        opt.step()
+    assert not any(w.any() for w in ws) and not opt.state
