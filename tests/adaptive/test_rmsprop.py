@@ -146,6 +146,20 @@ def test_centered_is_never_nan(face, dtype, convention, momentum):
             assert w.isfinite().all()
 
 
+@each_face
+@pytest.mark.parametrize("momentum", [0, 0.5])
+def test_a_negative_variance_counts_as_0(face, momentum):
+    """With alpha = 1 the means stay as they are set: v - m^2 is 0 - 0, then 1 - 4; both steps are g / eps."""
+    w = torch.zeros(1, requires_grad=True)
+    opt = dlopt.RMSprop([w], lr=0.25, alpha=1.0, eps=0.5, centered=True, momentum=momentum)
+    w.grad = torch.ones(1)
+    with faces.use(face):
+        opt.step()
+        opt.state[w]["square_avg"].fill_(1), opt.state[w]["grad_avg"].fill_(2)
+        opt.step()
+    assert w.item() == -0.5 * (2 + momentum)
+
+
 def test_torchs_centered_is_nan_there():
     """What the rule's maximum is for. Should torch mend it, this test says so."""
     w = torch.zeros(500, requires_grad=True)
