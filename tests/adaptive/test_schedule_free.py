@@ -84,6 +84,21 @@ def test_without_beta_it_is_the_mean_of_sgd(face):
     np.testing.assert_allclose(xs[-1], np.mean(points, axis=0), rtol=1e-12, atol=1e-15)
 
 
+@each_face
+@each_class
+def test_a_falling_rate_weighs_as_the_largest_so_far(face, optimizer):
+    w, points = torch.tensor(START, requires_grad=True), []
+    opt = optimizer([w], **keywords(optimizer, 0.0))
+    with faces.use(face):
+        for lr in (0.01, 0.005, 0.001):
+            opt.param_groups[0]["lr"] = lr
+            w.grad = torch.tensor(H) * w.detach()
+            opt.step()
+            points.append(w.detach().clone())
+        opt.eval()
+    torch.testing.assert_close(w.detach(), torch.stack(points).mean(0), rtol=1e-12, atol=0)
+
+
 @each_class
 @each_beta
 def test_the_first_average_is_the_first_z(optimizer, beta):
@@ -214,6 +229,14 @@ def test_a_group_added_in_eval_mode_waits_for_train():
     new.grad = torch.ones(2)
     descend(opt, w)
     assert (new < 1).all()
+
+
+def test_numbers_of_numpy():
+    opt, w, _ = prepared(dlopt.ScheduleFreeSGD, np.float64(0.9))
+    other, v, _ = prepared(dlopt.ScheduleFreeSGD, 0.9)
+    opt.param_groups[0]["momentum"] = np.float64(0.9)
+    descend(opt, w), descend(other, v)
+    assert torch.equal(w, v)
 
 
 @each_class
