@@ -102,6 +102,21 @@ def test_the_papers_decay_follows_a_rate_set_by_hand_from_the_initial_one():
     assert w.item() == pytest.approx(0.5 * 0.95, rel=1e-12)
 
 
+def test_the_papers_decay_is_exact_with_a_rate_that_is_a_tensor():
+    points = ours("torch", 1, np.zeros_like, lr=torch.tensor(0.1), weight_decay=0.3, convention="paper")
+    np.testing.assert_allclose(points[-1], 0.7 * START, rtol=1e-14)
+
+
+@pytest.mark.parametrize("adam", [dlopt.Adam, torch.optim.Adam], ids=["dlopt", "torch"])
+def test_a_checkpoint_of_adam_leaves_the_decay_decoupled(adam):
+    w = torch.tensor(START, requires_grad=True)
+    opt = dlopt.AdamW([w])
+    opt.load_state_dict(adam([w], lr=0.1, weight_decay=0.1).state_dict())
+    w.grad = torch.zeros_like(w)
+    opt.step()
+    np.testing.assert_allclose(w.detach(), 0.99 * START, rtol=1e-12)
+
+
 def test_a_rate_of_zero_decays_nothing_in_either_convention():
     for convention in ("torch", "paper"):
         points = ours("torch", 3, np.ones_like, lr=0.0, weight_decay=0.5, convention=convention)
