@@ -264,6 +264,16 @@ def test_a_zero_gradient_moves_nothing(convention, dtype):
         assert (w == 1).all()
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (4,)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_torchs_least_second_moment_is_that_of_the_parameters_dtype(dtype, shape):
+    """A gradient of a quarter of the machine epsilon is divided by the whole."""
+    w = torch.ones(shape, dtype=dtype, requires_grad=True)
+    w.grad = torch.full_like(w, torch.finfo(dtype).eps / 4)
+    dlopt.Adafactor([w], lr=1.0).step()
+    assert (w == 0.75).all()
+
+
 @pytest.mark.parametrize("size", [1e-14, 1e-12, 1e12])
 def test_squares_of_squares_do_not_leave_float32(size):
     """R C is a fourth power of the gradient: it must not be formed. torch's default eps ends in steps of 0."""

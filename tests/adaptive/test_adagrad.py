@@ -45,6 +45,15 @@ def test_rate_decay_and_initial_value(face):
     np.testing.assert_allclose(iterates(face, 50, **kw), expected, rtol=1e-11, atol=1e-14)
 
 
+def test_the_initial_value_is_the_groups():
+    ps = [torch.ones(1, requires_grad=True) for _ in range(2)]
+    opt = dlopt.Adagrad([{"params": [p], "initial_accumulator_value": k} for k, p in enumerate(ps, 1)])
+    for p in ps:
+        p.grad = torch.full((1,), 2.0)
+    opt.step()
+    assert [opt.state[p]["sum"].item() for p in ps] == [5, 6]
+
+
 # Sparse gradients
 
 

@@ -63,6 +63,12 @@ def test_decay_acts_alone_where_the_gradient_is_zero(face):
     np.testing.assert_allclose(points[-1], START * 0.95**10, rtol=1e-12)
 
 
+@each_face
+def test_a_gradient_that_is_no_number_shows(face):
+    points = iterates(face, 1, grad=lambda x: np.array([np.nan, 1.0, 0.0]), lr=0.01)
+    assert np.isnan(points[-1]).tolist() == [True, False, False]
+
+
 def test_state_is_one_buffer():
     w = torch.ones(5, requires_grad=True)
     w.grad = torch.ones(5)
