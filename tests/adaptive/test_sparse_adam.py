@@ -164,6 +164,18 @@ def test_sparse_sgd_and_adagrad_are_the_dense_ones(name, face):
     torch.testing.assert_close(one, two, rtol=1e-13, atol=0)
 
 
+@each_face
+@each_taker
+def test_a_number_takes_a_sparse_gradient_as_a_row_of_one_does(taker, face):
+    ends = []
+    for shape in ((), (1,)):
+        p = torch.full(shape, 0.5, dtype=torch.float64, requires_grad=True)
+        opt = TAKERS[taker]([p], lr=LR)
+        steps(opt, p, [torch.full(shape, g, dtype=torch.float64).to_sparse() for g in (3.0, -1.0)], face)
+        ends.append(p.item())
+    assert ends[0] == ends[1] != 0.5
+
+
 def test_sparse_adam_is_not_adam_where_rows_rest():
     """Adam keeps moving a row on old momentum; SparseAdam leaves it."""
     one, two = table(), table()
