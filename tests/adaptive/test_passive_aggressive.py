@@ -263,6 +263,17 @@ def test_the_intercept_is_a_constant_feature():
     assert model.weights.shape == (3, 3) and model.decision_function(x).shape == (50, 3)
 
 
+@pytest.mark.parametrize("intercept", [False, True])
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_scores_are_those_of_the_weights_and_the_bias(task, intercept):
+    classes = {"binary": [-1, 1], "multiclass": range(3), "regression": None}[task]
+    model = made(task, classes=classes, intercept=intercept)
+    x, y = map(np.array, zip(*examples(task), strict=True))
+    model.partial_fit(x, y)
+    assert np.shape(model.bias) == ((3,) if task == "multiclass" else ()) and bool(np.any(model.bias)) == intercept
+    np.testing.assert_allclose(model.decision_function(x), x @ model.weights.T + model.bias, rtol=1e-12, atol=1e-15)
+
+
 def test_lists_and_tensors_are_taken_and_a_zero_example_moves_nothing():
     model = dlopt.PassiveAggressive(variant="PA", classes=[0, 1])
     assert model.partial_fit(torch.zeros(2), 1) == 1.0
@@ -314,6 +325,8 @@ def test_bad_settings_are_refused(kw, words):
         ([[1.0, 2.0]], [0, 1], "needs y of shape"),
         ([[[1.0, 2.0]]], [0], "one or two dimensions"),
         (1.0, 0, "one or two dimensions"),
+        ([[1.0, 2.0], [1e-170, 0.0]], [0, 1], "too large or too small"),
+        ([[1.0, 2.0], [1e160, 0.0]], [0, 1], "too large or too small"),
     ],
     ids=str,
 )
