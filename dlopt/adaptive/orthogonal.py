@@ -87,6 +87,6 @@ def split_for_muon(model: nn.Module, also: Collection[str] = ()) -> tuple[list[T
     apart |= {id(p) for p in last}
     apart |= {id(p) for n, p in every.items() if any(n == name or n.startswith(name + ".") for name in also)}
     trained = [p for p in model.parameters() if p.requires_grad]
-    matrices = [p for p in trained if p.dim() in (2, 4, 5) and id(p) not in apart]
+    matrices: list[Tensor] = [p for p in trained if p.dim() in (2, 4, 5) and id(p) not in apart]
     chosen = set(map(id, matrices))
     return matrices, [p for p in trained if id(p) not in chosen]

@@ -258,9 +258,9 @@ class RuleOptimizer(torch.optim.Optimizer):
 
 
 def _plain(value: Any) -> Any:
-    """`value`, or what a tuple or a dict holds, with NumPy's numbers as Python's: ``weights_only`` reads no others."""
+    """`value`, or what a tuple, a list or a dict holds, with NumPy's numbers as Python's: ``weights_only`` reads no others."""
     if isinstance(value, dict):
         return {name: _plain(v) for name, v in value.items()}
-    if type(value) is tuple:
-        return tuple(map(_plain, value))
+    if type(value) in (tuple, list):
+        return type(value)(map(_plain, value))
     return value.item() if isinstance(value, np.generic) else value
