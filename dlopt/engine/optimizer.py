@@ -258,7 +258,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
 
 def _plain(value: Any) -> Any:
-    """`value`, or what a tuple, a list or a dict holds, with NumPy's numbers as Python's: ``weights_only`` reads no others."""
+    """`value`, or what it holds, with NumPy's numbers as Python's: ``weights_only`` reads no others."""
     if isinstance(value, dict):
         return {name: _plain(v) for name, v in value.items()}
     if type(value) in (tuple, list):
