@@ -28,7 +28,8 @@ class Muon(RuleOptimizer):
     r"""Muon, as ``torch.optim.Muon``: the same keywords, defaults, numbers and checkpoints; filters too.
 
     For the hidden matrices of a network. Everything else (biases, norms, embeddings, the last layer) belongs to AdamW:
-    :func:`split_for_muon` sorts them.
+    ``matrices, rest = dlopt.split_for_muon(model)`` sorts them, for two optimizers that step one after the other. A
+    matrix that stacks several, as the queries, keys and values of attention in one weight, is taken as one.
 
     Args:
         params: matrices, or filters of convolutions in two or three dimensions, which are flattened to (out, in ×
@@ -93,7 +94,8 @@ class Muon(RuleOptimizer):
     def check_parameter(self, p: Tensor) -> None:
         if p.dim() not in (2, 4, 5):
             raise ValueError(
-                f"Muon only supports 2D parameters, and filters of 4 or 5 dimensions, not one of size {p.size()}"
+                f"Muon only supports 2D parameters, and filters of 4 or 5 dimensions, not one of size {p.size()}: "
+                "dlopt.split_for_muon sorts a model's parameters"
             )
 
     def hyper(self, group: dict[str, Any]) -> dict[str, Any]:

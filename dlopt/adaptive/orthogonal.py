@@ -60,7 +60,8 @@ def split_for_muon(model: nn.Module, also: Collection[str] = ()) -> tuple[list[T
 
     Args:
         model: any module.
-        also: names of parameters, or of modules, that AdamW is to get as well.
+        also: names of parameters, or of modules, that AdamW is to get as well: a table of positions, say, that is a
+            plain parameter and not an ``nn.Embedding``.
 
     Returns:
         Two lists of parameters. Each parameter that requires a gradient is in one of them.

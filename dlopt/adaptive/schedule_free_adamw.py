@@ -56,6 +56,7 @@ class ScheduleFreeAdamW(ModeOptimizer):
 
     While training, the parameters are at :math:`y`. Call ``eval()`` before the model is evaluated or saved for use,
     and they are at the average :math:`x`; call ``train()`` before training goes on. The mode is saved.
+    Batch normalization has its statistics from :math:`y`: run :func:`dlopt.sgd.update_bn` after ``eval()``.
     Change :math:`\beta_1` in eval mode only: in training mode :math:`x` is known from :math:`y` and :math:`z` by it.
 
     Args:
