@@ -82,6 +82,7 @@ class Landscape:
         optimizer: Callable[[list[Tensor]], torch.optim.Optimizer],
         steps: int,
         start: Point | None = None,
+        noise: np.ndarray | None = None,
     ) -> np.ndarray:
         """Where an optimizer goes, in float64, by the gradient written by hand.
 
@@ -89,6 +90,7 @@ class Landscape:
             optimizer: factory from a list of one parameter of shape ``(2,)``.
             steps: number of steps.
             start: first point; the landscape's own by default.
+            noise: what is added to the gradient of each step, shape ``(steps, 2)``; nothing by default.
 
         Returns:
             float64 array of shape ``(steps + 1, 2)``; after a divergence, inf or NaN.
@@ -101,10 +103,13 @@ class Landscape:
         point = torch.tensor(start or self.start, dtype=torch.float64, requires_grad=True)
         method, points = optimizer([point]), [point.tolist()]
 
+        added = np.zeros((steps, 2)) if noise is None else noise
+
         def closure() -> Tensor:
             with np.errstate(all="ignore"):
                 x, y = np.float64(point[0].item()), np.float64(point[1].item())
-                point.grad = torch.tensor([float(g) for g in self.gradient(x, y)], dtype=torch.float64)
+                slope = [float(g + n) for g, n in zip(self.gradient(x, y), added[len(points) - 1], strict=True)]
+                point.grad = torch.tensor(slope, dtype=torch.float64)
                 return torch.tensor(float(self(x, y)), dtype=torch.float64)
 
         for _ in range(steps):

@@ -32,12 +32,12 @@ const dlopt = (() => {
 
   // What an optimizer remembers of one parameter before its first step.
   function remember(optimizer) {
-    return {step: 0, scalars: {...optimizer.scalarState}, state: {}};
+    return {step: 0, scalars: {...optimizer.scalarState}, made: new Set(), state: {}};
   }
 
-  // One step: `p` and `memory` are changed, as `engine/gather.py` and `engine/program.py` say.
-  function step(optimizer, group, memory, p, g) {
-    const known = optimizer.stateKeys.every((symbol) => symbol in memory.state);
+  // What the next step does that depends on neither parameter nor gradient; the memory's counts go on by one.
+  function plan(optimizer, group, memory) {
+    const known = optimizer.stateKeys.every((symbol) => memory.made.has(symbol));
     const t = optimizer.counted ? memory.step + 1 : known ? 2 : 1;
     let hyper = optimizer.hyper(optimizer, group);
     const symbols = Object.keys(optimizer.scalarState);
@@ -47,21 +47,33 @@ const dlopt = (() => {
     const coupled = !(group.decoupled_weight_decay ?? optimizer.decoupled);
     if (coupled) hyper = {...hyper, weight_decay: 0};
     const rule = optimizer.rule(optimizer, group, t), state = rule.elements.slice(2);
+    for (const symbol of state) memory.made.add(symbol);
+    for (const symbol of symbols) memory.scalars[symbol] = made[symbol];
+    if (optimizer.counted) memory.step = t;
     const scalars = Object.fromEntries(rule.scalars.map((name) => [name, name in made ? made[name] : hyper[name]]));
+    return {call: rule.call, state, scalars, l2: coupled ? decay : 0};
+  }
+
+  // The planned step: `p` and the memory's state are changed, as `engine/gather.py` and `engine/program.py` say.
+  function apply({call, state, scalars, l2}, optimizer, group, memory, p, g) {
     for (const symbol of state) {
       if (symbol in memory.state) continue;
       const start = optimizer.initial(optimizer, group, symbol, p);
       memory.state[symbol] = typeof start === "number" ? new Float64Array(p.length).fill(start) : Float64Array.from(start);
     }
+    const arrays = state.map((symbol) => memory.state[symbol]);
     for (let i = 0; i < p.length; i++) {
       let slope = group.maximize ? optimizer.ascent(g[i]) : g[i];
-      if (coupled && decay !== 0) slope = optimizer.coupledDecay(slope, p[i], {l2: decay});
-      const [change, ...next] = list(rule.call(slope, p[i], ...state.map((symbol) => memory.state[symbol][i]), scalars));
-      p[i] = optimizer.write(p[i], change);
-      state.forEach((symbol, k) => { memory.state[symbol][i] = next[k]; });
+      if (l2 !== 0) slope = optimizer.coupledDecay(slope, p[i], {l2});
+      const next = list(call(slope, p[i], ...arrays.map((array) => array[i]), scalars));
+      p[i] = optimizer.write(p[i], next[0]);
+      arrays.forEach((array, k) => { array[i] = next[k + 1]; });
     }
-    for (const symbol of symbols) memory.scalars[symbol] = made[symbol];
-    if (optimizer.counted) memory.step = t;
+  }
+
+  // One step: `p` and `memory` are changed.
+  function step(optimizer, group, memory, p, g) {
+    apply(plan(optimizer, group, memory), optimizer, group, memory, p, g);
   }
 
   // The point to use: where `eval()` of a ModeOptimizer would bring `p`; `p` itself for all others.
@@ -74,5 +86,5 @@ const dlopt = (() => {
       x + list(move.call(x, x, ...move.elements.slice(2).map((symbol) => memory.state[symbol][i]), scalars))[0]);
   }
 
-  return {power, remember, step, used};
+  return {power, remember, plan, apply, step, used};
 })();

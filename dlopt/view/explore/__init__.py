@@ -1,0 +1,72 @@
+"""Explorers: the real rule in the reader's hands, with a kernel and without.
+
+Each function returns a widget. In a notebook it is synchronised with Python; on a page it runs by itself, the
+rules and functions translated from their Python source. `pip install 'dlopt[book]'` brings what it needs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dlopt.engine import RuleOptimizer
+    from dlopt.lab.landscapes import Landscape
+
+    from .landscape_explorer import LandscapeExplorer
+
+    Optimizer = str | type[RuleOptimizer] | Callable[..., Any]
+
+__all__ = ["landscape"]
+
+_TWO = (("SGD", {"lr": 0.01, "momentum": 0.9}), ("Adam", {"lr": 0.3}))
+
+
+def landscape(
+    landscape: str | Landscape = "ravine",
+    *,
+    start: tuple[float, float] | None = None,
+    optimizers: Iterable[Optimizer | tuple[Optimizer, Mapping[str, Any]]] = _TWO,
+    steps: int = 200,
+    noise: float = 0.0,
+    seed: int = 0,
+    view: str = "plane",
+) -> LandscapeExplorer:
+    """Up to four optimizers on a function of two variables, with a slider for every hyperparameter.
+
+    The start is dragged; the paths and the loss against step follow. A rule outside the grammar, a matrix method
+    or a function that gives no number does not fail here: the explorer appears and says what is wrong.
+
+    Args:
+        landscape: a name in `dlopt.lab.LANDSCAPES`, or a `Landscape`.
+        start: first point; the landscape's own by default.
+        optimizers: one to four, each a name among dlopt's, a subclass of `RuleOptimizer` or a bare rule; alone, or
+            in a pair with its hyperparameters. A learning rate that is not given is fitted to the landscape: for
+            methods whose step is proportional to the gradient half of 1 / curvature, for others a hundredth of the
+            picture's width.
+        steps: 1 to 5000.
+        noise: standard deviation of what is added to each component of the gradient, in its units; the same for
+            every optimizer.
+        seed: of the noise, 0 to 2^24.
+        view: "plane", level lines seen from above, or "solid", a surface that can be turned.
+
+    Returns:
+        A widget. Its traits `landscape`, `start`, `optimizers`, `steps`, `noise`, `seed`, `view` and `step`
+        (how much is played) can be read and set. ``paths()`` gives what is drawn, computed in
+        Python; ``python()`` the call that makes it.
+
+    Raises:
+        ValueError: a name is unknown, a number out of range, or a hyperparameter wrong.
+        TypeError: an optimizer is none of dlopt's, or has no such hyperparameter.
+        ImportError: anywidget is not installed; the message says how to get it.
+
+    >>> explorer = landscape("booth", optimizers=["SGD", ("Adam", {"lr": 0.5})], steps=100)
+    >>> explorer.optimizers[0]
+    {'name': 'SGD', 'hyper': {'lr': 0.05}}
+    >>> explorer.start = (0.0, 0.0)
+    >>> explorer.paths().shape
+    (2, 101, 2)
+    """
+    from .landscape_explorer import LandscapeExplorer
+
+    return LandscapeExplorer(landscape, start, optimizers, steps=steps, noise=noise, seed=seed, view=view)

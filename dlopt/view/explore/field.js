@@ -1,0 +1,89 @@
+// A function of two variables as a smooth image and level lines.
+
+const ACROSS = 320, DOWN = 213, LEVELS = 14;
+
+// Values on a grid over the domain, row by row from the bottom, and how high each is among all.
+function fieldOf({f, domain: [left, right, low, high]}) {
+  const z = new Float64Array(ACROSS * DOWN);
+  for (let j = 0; j < DOWN; j++) {
+    const y = low + (high - low) * j / (DOWN - 1);
+    for (let i = 0; i < ACROSS; i++) z[j * ACROSS + i] = f(left + (right - left) * i / (ACROSS - 1), y);
+  }
+  const sample = z.filter((value, k) => k % 7 === 0 && Number.isFinite(value)).sort();
+  const at = (q) => sample[Math.min(sample.length - 1, Math.floor(q * sample.length))];
+  const quantiles = Float64Array.from({length: 129}, (_, k) => at(k / 128));
+  const wanted = Array.from({length: LEVELS}, (_, k) => at(((k + 0.6) / LEVELS) ** 1.7));
+  const finite = sample.length / Math.ceil(z.length / 7);
+  return {z, quantiles, levels: [...new Set(wanted)], finite};
+}
+
+// The share of the picture that lies below `value`, from 0 to 1.
+function rank(quantiles, value) {
+  let a = 0, b = quantiles.length - 1;
+  if (!(value > quantiles[a])) return 0;
+  if (value >= quantiles[b]) return 1;
+  while (b - a > 1) {
+    const middle = (a + b) >> 1;
+    if (quantiles[middle] <= value) a = middle;
+    else b = middle;
+  }
+  const width = quantiles[b] - quantiles[a];
+  return (a + (width > 0 ? (value - quantiles[a]) / width : 0)) / (quantiles.length - 1);
+}
+
+// 256 colours, red green blue in turn, through the stops of a theme.
+function rampOf(stops) {
+  const parts = stops.map((hex) => [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16)));
+  const ramp = new Uint8ClampedArray(3 * 256);
+  for (let k = 0; k < 256; k++) {
+    const s = k / 255 * (parts.length - 1), a = Math.min(parts.length - 2, Math.floor(s));
+    for (let c = 0; c < 3; c++) ramp[3 * k + c] = parts[a][c] + (s - a) * (parts[a + 1][c] - parts[a][c]);
+  }
+  return ramp;
+}
+
+function imageOf({z, quantiles}, ramp) {
+  const canvas = make("canvas", {width: ACROSS, height: DOWN}), context = canvas.getContext("2d");
+  const image = context.createImageData(ACROSS, DOWN);
+  for (let j = 0; j < DOWN; j++) {
+    for (let i = 0; i < ACROSS; i++) {
+      const value = z[j * ACROSS + i], k = 4 * ((DOWN - 1 - j) * ACROSS + i);
+      if (!Number.isFinite(value)) continue;
+      const from = 3 * Math.round(255 * rank(quantiles, value));
+      for (let c = 0; c < 3; c++) image.data[k + c] = ramp[from + c];
+      image.data[k + 3] = 255;
+    }
+  }
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+// Level lines by marching squares; `across` and `up` bring grid places onto the canvas.
+function linesOf({z, levels}, across, up) {
+  const lines = new Path2D(), found = new Float64Array(8);
+  for (let j = 0; j + 1 < DOWN; j++) {
+    for (let i = 0; i + 1 < ACROSS; i++) {
+      const k = j * ACROSS + i, a = z[k], b = z[k + 1], c = z[k + ACROSS + 1], d = z[k + ACROSS];
+      const least = Math.min(a, b, c, d), most = Math.max(a, b, c, d);
+      for (const level of levels) {
+        if (!(least < level && level <= most)) continue;
+        let n = 0;
+        const cross = (p, q, x, y, dx, dy) => {
+          if ((p < level) === (q < level)) return;
+          const s = (level - p) / (q - p);
+          found[n++] = across(x + s * dx);
+          found[n++] = up(y + s * dy);
+        };
+        cross(a, b, i, j, 1, 0);
+        cross(b, c, i + 1, j, 0, 1);
+        cross(d, c, i, j + 1, 1, 0);
+        cross(a, d, i, j, 0, 1);
+        for (let m = 0; m + 3 < n; m += 4) {
+          lines.moveTo(found[m], found[m + 1]);
+          lines.lineTo(found[m + 2], found[m + 3]);
+        }
+      }
+    }
+  }
+  return lines;
+}

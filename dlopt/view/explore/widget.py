@@ -1,0 +1,74 @@
+"""What every explorer is: one widget with two faces.
+
+Where a kernel runs, the notebook takes the widget; a page takes the HTML: a still picture, and one script with
+the same source and a stand-in for the widget's model.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+import traitlets
+
+from dlopt.lab.optional import require
+from dlopt.view.figure import Figure
+
+anywidget = require("anywidget")
+
+HERE = Path(__file__).parent
+
+
+def source(*names: str) -> str:
+    """The text of files that lie beside this one."""
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
+
+
+class Explorer(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
+    """Base of the explorers. A subclass names its scripts and its state, and draws a still.
+
+    Class attributes:
+        scripts: files of JavaScript, after which there is a function ``render({model, el})``.
+        state: the names of the traits that make a picture; each is synchronised.
+    """
+
+    scripts: ClassVar[tuple[str, ...]] = ()
+    state: ClassVar[tuple[str, ...]] = ()
+
+    code = traitlets.Unicode(help="translated Python, the body of a function that returns tables").tag(sync=True)
+    _css = source("explore.css")
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        if "scripts" in vars(cls):  # anywidget makes a subclass of its own for every widget
+            cls._script = source("host.js", *cls.scripts)
+            cls._esm = f"{cls._script}\nexport default {{render}};"
+        super().__init_subclass__(**kwargs)
+
+    def still(self) -> Figure:
+        """The picture shown where no script runs."""
+        raise AttributeError(f"{type(self).__name__} draws no still")
+
+    def html(self) -> str:
+        """The explorer as it stands on a page: it needs no kernel, fetches nothing, and ids are its own."""
+        state = {name: getattr(self, name) for name in self.state}
+        return (
+            f'<div class="dlopt-explorer"><style>{self._css}</style><div class="still">{self.still().svg}</div></div>'
+            f'<script>(() => {{"use strict";\n{_inline(self._script)}\n'
+            f"standAlone(document.currentScript.previousElementSibling, {_inline(json.dumps(state))}, "
+            f"() => {{\n{_inline(self.code)}\n}});\n}})();</script>"
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        found = super()._repr_mimebundle_(**kwargs)
+        data, metadata = found if isinstance(found, tuple) else (found or {}, {})
+        return {**data, "text/html": self.html()}, metadata
+
+
+def _inline(script: str) -> str:
+    """A script that may stand between tags.
+
+    >>> _inline('"</script>"')
+    '"<\\\\/script>"'
+    """
+    return script.replace("</", "<\\/").replace("<!--", "<\\!--")
