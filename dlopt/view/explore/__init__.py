@@ -62,7 +62,7 @@ def landscape(
 
     >>> explorer = landscape("booth", optimizers=["SGD", ("Adam", {"lr": 0.5})], steps=100)
     >>> explorer.optimizers[0]
-    {'name': 'SGD', 'hyper': {'lr': 0.05}}
+    {'name': 'SGD', 'hyper': {'lr': 0.03}}
     >>> explorer.start = (0.0, 0.0)
     >>> explorer.paths().shape
     (2, 101, 2)

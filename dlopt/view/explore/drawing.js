@@ -5,6 +5,7 @@ Object.assign(LandscapeView.prototype, {
     this.frame = null;
     const state = this.state, landscape = this.tables.landscapes[state.landscape];
     if (!landscape) return this.tell([`There is no landscape called ${state.landscape}.`]);
+    if (this.turning) return this.drawTurned(landscape, state);
     const colours = coloursOf(this.root), step = Math.min(state.step, state.steps);
     const walks = this.walk(this.tables, landscape, state);
     const fates = state.optimizers.map((each, k) => fate(each, walks[k], landscape, state.steps));
@@ -15,6 +16,12 @@ Object.assign(LandscapeView.prototype, {
     this.tell([...troubles, ...fates.map(({fault}) => fault).filter(Boolean)]);
     this.describe(state, walks, fates);
     this.el.dloptPaths = walks.map(({path}) => path);
+  },
+
+  // A surface that turns changes nothing else.
+  drawTurned(landscape, state) {
+    this.turning = false;
+    this.drawPicture(landscape, this.walk(this.tables, landscape, state), state, coloursOf(this.root));
   },
 
   // Returns what is wrong with the landscape.
@@ -41,7 +48,7 @@ Object.assign(LandscapeView.prototype, {
       const field = this.fields?.of === landscape ? this.fields.field : fieldOf(landscape);
       this.fields = {of: landscape, field};
       const solid = state.view === "solid" && field.finite > 0;
-      const surface = solid ? surfaceOf(landscape, field) : null;
+      const surface = solid ? surfaceOf(landscape, field, colours) : null;
       const back = solid || !field.finite ? null : backdrop(landscape, field, frame, colours);
       this.backs.clear();
       this.backs.set(key, {field, surface, back});
@@ -53,7 +60,7 @@ Object.assign(LandscapeView.prototype, {
     const solid = view === "solid", [x, y] = start;
     const px = solid ? width / 2 : Math.max(8, Math.min(width - 8, this.plane.across(x)));
     const py = solid ? height - 22 : Math.max(8, Math.min(height - 8, this.plane.up(y)));
-    Object.assign(this.handle.style, {left: `${px}px`, top: `${py}px`});
+    this.handle.style.transform = `translate(${px}px, ${py}px)`;
     this.handle.classList.toggle("turn", solid);
     this.last ??= [px, py];
     this.handle.setAttribute("aria-label", solid ? "turn the surface: drag it, or press the arrow keys"

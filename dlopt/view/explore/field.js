@@ -1,6 +1,6 @@
 // A function of two variables as a smooth image and level lines.
 
-const ACROSS = 320, DOWN = 213, LEVELS = 14;
+const ACROSS = 321, DOWN = 213, LEVELS = 14;
 
 // Values on a grid over the domain, row by row from the bottom, and how high each is among all.
 function fieldOf({f, domain: [left, right, low, high]}) {
@@ -58,32 +58,31 @@ function imageOf({z, quantiles}, ramp) {
   return canvas;
 }
 
-// Level lines by marching squares; `across` and `up` bring grid places onto the canvas.
+// Level lines by marching squares over every other point; `across` and `up` bring grid places onto the canvas.
 function linesOf({z, levels}, across, up) {
-  const lines = new Path2D(), found = new Float64Array(8);
-  for (let j = 0; j + 1 < DOWN; j++) {
-    for (let i = 0; i + 1 < ACROSS; i++) {
-      const k = j * ACROSS + i, a = z[k], b = z[k + 1], c = z[k + ACROSS + 1], d = z[k + ACROSS];
+  const lines = new Path2D();
+  for (let j = 0; j + 2 < DOWN; j += 2) {
+    for (let i = 0; i + 2 < ACROSS; i += 2) {
+      const k = j * ACROSS + i, a = z[k], b = z[k + 2], c = z[k + 2 * ACROSS + 2], d = z[k + 2 * ACROSS];
       const least = Math.min(a, b, c, d), most = Math.max(a, b, c, d);
-      for (const level of levels) {
-        if (!(least < level && level <= most)) continue;
-        let n = 0;
-        const cross = (p, q, x, y, dx, dy) => {
-          if ((p < level) === (q < level)) return;
-          const s = (level - p) / (q - p);
-          found[n++] = across(x + s * dx);
-          found[n++] = up(y + s * dy);
-        };
-        cross(a, b, i, j, 1, 0);
-        cross(b, c, i + 1, j, 0, 1);
-        cross(d, c, i, j + 1, 1, 0);
-        cross(a, d, i, j, 0, 1);
-        for (let m = 0; m + 3 < n; m += 4) {
-          lines.moveTo(found[m], found[m + 1]);
-          lines.lineTo(found[m + 2], found[m + 3]);
-        }
+      for (let n = 0; n < levels.length; n++) {
+        if (least < levels[n] && levels[n] <= most) cell(lines, [a, b, c, d], levels[n], i, j, across, up);
       }
     }
   }
   return lines;
+}
+
+// The pieces of one level line in one cell; its corners and sides are counted around from the lower left.
+const SIDES = [[0, 0, 2, 0], [2, 0, 0, 2], [2, 2, -2, 0], [0, 2, 0, -2]];
+
+function cell(lines, corner, level, i, j, across, up) {
+  let pen = false;
+  SIDES.forEach(([x, y, dx, dy], side) => {
+    const p = corner[side], q = corner[(side + 1) % 4];
+    if ((p < level) === (q < level)) return;
+    const s = (level - p) / (q - p);
+    lines[pen ? "lineTo" : "moveTo"](across(i + x + s * dx), up(j + y + s * dy));
+    pen = !pen;
+  });
 }

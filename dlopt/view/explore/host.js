@@ -98,7 +98,7 @@ function coloursOf(root) {
     theme: root.dataset.colors,
     ink: value("--ink"), muted: value("--muted"), line: value("--line"), halo: value("--halo"),
     contour: value("--contour"),
-    ramp: [0, 1, 2, 3].map((k) => value(`--field-${k}`)),
+    ramp: [0, 1, 2, 3, 4].map((k) => value(`--field-${k}`)),
     series: [0, 1, 2, 3].map((k) => value(`--series-${k}`)),
     font: `12px ${style.fontFamily}`,
   };

@@ -14,7 +14,7 @@ function render({model, el}) {
 
 class LandscapeView {
   constructor(model, el) {
-    Object.assign(this, {model, el, walk: walker(), turned: {turn: -0.6, tilt: 0.75}, backs: new Map(), version: 0});
+    Object.assign(this, {model, el, walk: walker(), turned: {turn: -0.6, tilt: 0.85}, backs: new Map(), version: 0});
     this.readTables();
     this.build();
     if (model.alone) this.restore();
@@ -117,7 +117,10 @@ class LandscapeView {
   }
 
   listen() {
-    this.soon = () => { this.frame ??= requestAnimationFrame(() => this.draw()); };
+    this.soon = () => {
+      this.turning = false;
+      this.frame ??= requestAnimationFrame(() => this.draw());
+    };
     this.recode = () => {
       this.readTables();
       const options = Object.keys(this.tables.landscapes).map((word) => make("option", {value: word}, word));
@@ -139,12 +142,14 @@ class LandscapeView {
   }
 
   listenToPointer() {
-    const local = (event) => {
-      const box = this.canvas.getBoundingClientRect();
-      return [event.clientX - box.left, event.clientY - box.top];
-    };
+    let box = null; // measured when a drag begins: measuring costs a layout
+    const local = (event) => [event.clientX - box.left, event.clientY - box.top];
     const dragged = (element, move) => {
-      element.addEventListener("pointerdown", (event) => { element.setPointerCapture(event.pointerId); this.last = local(event); });
+      element.addEventListener("pointerdown", (event) => {
+        element.setPointerCapture(event.pointerId);
+        box = this.canvas.getBoundingClientRect();
+        this.last = local(event);
+      });
       element.addEventListener("pointermove", (event) => { if (element.hasPointerCapture(event.pointerId)) move(event); });
     };
     dragged(this.handle, (event) => this.state.view === "solid" ? this.turnBy(local(event)) : this.startAt(local(event)));
@@ -178,7 +183,9 @@ class LandscapeView {
     this.turned.turn += (px - this.last[0]) / 120;
     this.turned.tilt = Math.max(0.15, Math.min(1.5, this.turned.tilt + (py - this.last[1]) / 160));
     this.last = [px, py];
-    this.soon();
+    if (this.frame) return; // all of it is about to be drawn
+    this.turning = true;
+    this.frame = requestAnimationFrame(() => this.draw());
   }
 
   get domain() {

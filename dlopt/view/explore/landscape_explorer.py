@@ -61,6 +61,7 @@ class LandscapeExplorer(Explorer):
         super().__init__(landscape=landscape, start=first, step=settings["steps"], **settings)
         self.optimizers = list(optimizers)
         self.observe(self._elsewhere, "landscape")
+        self.observe(self._longer, "steps")
 
     def paths(self) -> np.ndarray:
         """Where the optimizers go, by the NumPy face: float64 of shape ``(optimizers, steps + 1, 2)``.
@@ -124,6 +125,11 @@ class LandscapeExplorer(Explorer):
             self.optimizers = [
                 (each["name"], {k: v for k, v in each["hyper"].items() if k != "lr"}) for each in self.optimizers
             ]
+
+    def _longer(self, change: Any) -> None:
+        """Another number of steps, set from Python: all of them are seen."""
+        if not self._from_browser:
+            self.step = self.steps
 
     def _landscape(self, name: str) -> Landscape:
         found = self._own.get(name) or LANDSCAPES.get(name)

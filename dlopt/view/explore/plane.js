@@ -44,7 +44,7 @@ function backdrop(landscape, field, frame, colours) {
   context.roundRect(l, t, w, h, 6);
   context.clip();
   context.imageSmoothingQuality = "high";
-  context.drawImage(imageOf(field, rampOf(colours.ramp)), l - dx / 2, t - dy / 2, w + dx, h + dy);
+  context.drawImage(imageOf(field, rampOf(colours.ramp.slice(0, 4))), l - dx / 2, t - dy / 2, w + dx, h + dy);
   context.strokeStyle = colours.contour;
   context.lineWidth = 0.8;
   context.stroke(linesOf(field, (i) => l + i * dx, (j) => t + h - j * dy));

@@ -1,6 +1,6 @@
 // The landscape as a surface: quads from the farthest to the nearest (the painter's algorithm), paths among them.
 
-const QUADS = 50, NODES = QUADS + 1;
+const QUADS = 50, NODES = QUADS + 1, MESH = 5; // a line of the mesh for every fifth quad
 
 // Height of a value, from 0 to 1: by its rank where the landscape is best seen by its logarithm; else cut at the top.
 function heightOf(landscape, {quantiles}) {
@@ -9,8 +9,8 @@ function heightOf(landscape, {quantiles}) {
   return (v) => Math.max(0, Math.min(1.04, (v - low) / (high - low)));
 }
 
-// Places in space, -1 to 1, and the colour's place of every node.
-function surfaceOf(landscape, field) {
+// Places in space, -1 to 1, of every node, and the colours of the quads.
+function surfaceOf(landscape, field, colours) {
   const [left, right, low, high] = landscape.domain, height = heightOf(landscape, field);
   const nodes = new Float64Array(3 * NODES * NODES), ranks = new Float64Array(NODES * NODES);
   for (let j = 0; j < NODES; j++) {
@@ -24,7 +24,21 @@ function surfaceOf(landscape, field) {
   const inside = (x, y) => left <= x && x <= right && low <= y && y <= high;
   const at = (x, y, value) => inside(x, y)
     ? [2 * (x - left) / (right - left) - 1, 2 * (y - low) / (high - low) - 1, height(value) + 0.012] : [NaN, NaN, NaN];
-  return {nodes, ranks, at};
+  return {nodes, at, quads: quadsOf(nodes, ranks, rampOf(colours.ramp.slice(1)))};
+}
+
+function quadsOf(nodes, ranks, ramp) {
+  const quads = [];
+  for (let j = 0; j < QUADS; j++) {
+    for (let i = 0; i < QUADS; i++) {
+      const a = j * NODES + i, corners = [a, a + 1, a + NODES + 1, a + NODES];
+      if (corners.some((k) => Number.isNaN(nodes[3 * k + 2]))) continue;
+      const from = 3 * Math.round(255 * (ranks[a] + ranks[a + NODES + 1]) / 2), light = shade(nodes, corners);
+      const colour = `rgb(${[0, 1, 2].map((c) => Math.min(255, Math.round(ramp[from + c] * light))).join(",")})`;
+      quads.push({depth: 0, corners, colour, below: j % MESH === 0, left: i % MESH === 0});
+    }
+  }
+  return quads;
 }
 
 // Turned by `turn`, seen from `tilt` above the horizon: canvas place and depth.
@@ -39,14 +53,11 @@ function camera({turn, tilt}, width, height) {
 
 // Everything to draw with its depth: quads, then the segments of the paths, a little nearer than the surface.
 function pieces(surface, walks, see) {
-  const seen = new Float64Array(3 * NODES * NODES), found = [];
+  const seen = new Float64Array(3 * NODES * NODES), found = [...surface.quads];
   for (let k = 0; k < NODES * NODES; k++) seen.set(see(surface.nodes.subarray(3 * k, 3 * k + 3)), 3 * k);
-  for (let j = 0; j < QUADS; j++) {
-    for (let i = 0; i < QUADS; i++) {
-      const a = j * NODES + i, corners = [a, a + 1, a + NODES + 1, a + NODES];
-      const depth = (seen[3 * a + 2] + seen[3 * corners[1] + 2] + seen[3 * corners[2] + 2] + seen[3 * corners[3] + 2]) / 4;
-      if (Number.isFinite(depth)) found.push({depth, corners});
-    }
+  for (const quad of surface.quads) {
+    const [a, b, c, d] = quad.corners;
+    quad.depth = (seen[3 * a + 2] + seen[3 * b + 2] + seen[3 * c + 2] + seen[3 * d + 2]) / 4;
   }
   const lines = walks.map((walk) => {
     const points = new Float64Array(3 * walk.finite);
@@ -70,32 +81,39 @@ function shade(nodes, [a, b, , d]) {
   return Math.max(0.72, Math.min(1.12, 1 + 1.6 * (dx - dy)));
 }
 
-function drawSolid(context, surface, frame, walks, step, view, colours) {
-  const {width, height} = frame, see = camera(view, width, height), ramp = rampOf(colours.ramp);
-  const {seen, lines, found} = pieces(surface, walks, see);
-  context.lineWidth = 0.7;
-  context.lineCap = "round";
-  for (const {corners, of, k} of found) {
-    if (corners) {
-      const from = 3 * Math.round(255 * surface.ranks[corners[0]]), light = shade(surface.nodes, corners);
-      const colour = `rgb(${[0, 1, 2].map((c) => Math.min(255, Math.round(ramp[from + c] * light))).join(",")})`;
-      context.beginPath();
-      corners.forEach((n, m) => context[m ? "lineTo" : "moveTo"](seen[3 * n], seen[3 * n + 1]));
-      context.closePath();
-      Object.assign(context, {fillStyle: colour, strokeStyle: colour, lineWidth: 0.7, globalAlpha: 1});
-      context.fill();
-      context.stroke();
-    } else {
-      const points = lines[of];
-      Object.assign(context, {strokeStyle: colours.series[of], lineWidth: k < step ? 2.4 : 1.2});
-      context.globalAlpha = k < step ? 1 : 0.35;
-      context.beginPath();
-      context.moveTo(points[3 * k], points[3 * k + 1]);
-      context.lineTo(points[3 * k + 3], points[3 * k + 4]);
-      context.stroke();
-    }
-  }
+// A quad, a little larger than it is: no seams show between neighbours.
+function drawQuad(context, seen, {corners, colour, below, left}, line) {
+  const x = corners.map((n) => seen[3 * n]), y = corners.map((n) => seen[3 * n + 1]);
+  const cx = (x[0] + x[1] + x[2] + x[3]) / 4, cy = (y[0] + y[1] + y[2] + y[3]) / 4;
+  context.beginPath();
+  for (let k = 0; k < 4; k++) context[k ? "lineTo" : "moveTo"](x[k] + 0.09 * (x[k] - cx), y[k] + 0.09 * (y[k] - cy));
+  context.fillStyle = colour;
+  context.fill();
+  if (!below && !left) return;
+  context.beginPath();
+  context.moveTo(x[below ? 1 : 0], y[below ? 1 : 0]);
+  context.lineTo(x[0], y[0]);
+  if (left) context.lineTo(x[3], y[3]);
+  Object.assign(context, {strokeStyle: line, lineWidth: 0.8});
+  context.stroke();
+}
+
+function drawSegment(context, points, k, colour, played) {
+  Object.assign(context, {strokeStyle: colour, lineWidth: played ? 2.4 : 1.2, globalAlpha: played ? 1 : 0.35});
+  context.beginPath();
+  context.moveTo(points[3 * k], points[3 * k + 1]);
+  context.lineTo(points[3 * k + 3], points[3 * k + 4]);
+  context.stroke();
   context.globalAlpha = 1;
+}
+
+function drawSolid(context, surface, frame, walks, step, view, colours) {
+  const {seen, lines, found} = pieces(surface, walks, camera(view, frame.width, frame.height));
+  context.lineCap = "round";
+  for (const piece of found) {
+    if (piece.corners) drawQuad(context, seen, piece, colours.contour);
+    else drawSegment(context, lines[piece.of], piece.k, colours.series[piece.of], piece.k < step);
+  }
   lines.forEach((points, of) => signsOn(context, points, step, SHAPES[of], colours.series[of], colours.halo));
 }
 

@@ -1,0 +1,388 @@
+"""The landscape explorer on a page opened from the disk, with the network off and no kernel."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dlopt.engine import xp
+from dlopt.lab.landscapes import LANDSCAPES
+from dlopt.view import explore
+
+from .test_explore import Odd, outside, state
+
+PAGE = """<!doctype html><html lang="en" {theme}><head><meta charset="utf-8"><title>Explorers</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body {{ max-width: 50rem; margin: 1rem auto; padding: 0 .8rem; background: {paper}; color: {ink}; }}</style></head>
+<body><main><h1>Explorers</h1>{explorers}</main></body></html>"""
+COLOURS = {"light": ("#ffffff", "#111111"), "dark": ("#14181e", "#eeeeee")}
+FOUR = [("SGD", {"lr": 1e-3}), ("SGD", {"lr": 1e-3, "momentum": 0.9}), ("Adam", {"lr": 0.05}), ("RAdam", {"lr": 0.05})]
+DRAG = """async () => {
+  const handle = document.querySelector(".handle"), box = document.querySelector(".picture").getBoundingClientRect();
+  handle.setPointerCapture = () => {};
+  handle.hasPointerCapture = () => true;
+  const at = (kind, x, y) => handle.dispatchEvent(
+    new PointerEvent(kind, {bubbles: true, pointerId: 1, clientX: box.left + x, clientY: box.top + y}));
+  at("pointerdown", 100, 100);
+  let frames = 0;
+  const from = performance.now();
+  while (performance.now() - from < 1500) {
+    at("pointermove", 160 + 80 * Math.sin(frames / 9), 120 + 50 * Math.cos(frames / 7));
+    await new Promise(requestAnimationFrame);
+    frames++;
+  }
+  return frames / (performance.now() - from) * 1000;
+}"""
+
+
+@pytest.fixture
+def show(browser, tmp_path):
+    """Opens a page with explorers; at the end, nothing may have gone wrong on it."""
+    opened, wrong = [], []
+
+    def open_page(*explorers, scheme="light", width=1280, fragment="", **more):
+        paper, ink = COLOURS[scheme]
+        file = tmp_path / f"page{len(opened)}.html"
+        file.write_text(
+            PAGE.format(
+                theme=f'data-theme="{scheme}"', paper=paper, ink=ink, explorers="".join(e.html() for e in explorers)
+            )
+        )
+        context = browser.new_context(viewport={"width": width, "height": 900}, **more)
+        opened.append(context)
+        page = context.new_page()
+        page.on("request", lambda r: r.url.startswith(("file:", "data:")) or wrong.append(f"fetches {r.url}"))
+        page.on("pageerror", lambda error: wrong.append(f"script error: {error}"))
+        page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
+        page.goto(file.as_uri() + fragment)
+        return page
+
+    yield open_page
+    for context in opened:
+        context.close()
+    assert not wrong, wrong
+
+
+def settle(page):
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def paths(page, nth=0):
+    """What the explorer number `nth` has drawn, as an array."""
+    settle(page)
+    found = page.evaluate(
+        "(n) => document.querySelectorAll('.dlopt-explorer')[n].dloptPaths.map((p) => Array.from(p, String))", nth
+    )
+    return np.array(found, dtype=float).reshape(len(found), -1, 2)
+
+
+def colours(page, selector=".picture canvas"):
+    """How many colours a canvas holds."""
+    return page.evaluate(
+        """(selector) => {
+          const canvas = document.querySelector(selector), {width, height} = canvas;
+          return new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, width, height).data.buffer)).size;
+        }""",
+        selector,
+    )
+
+
+def set_slider(page, label, place):
+    page.get_by_label(label, exact=True).first.evaluate(
+        "(slider, place) => { slider.value = place; slider.dispatchEvent(new Event('input', {bubbles: true})); }", place
+    )
+
+
+@pytest.mark.parametrize("view", ["plane", "solid"])
+def test_it_draws(show, view):
+    page = show(explore.landscape(view=view))
+    settle(page)
+    assert colours(page) > 200
+    assert colours(page, ".chart") > 10
+    assert page.locator(".still").count() == 0
+    assert page.locator(".messages p").count() == 0
+
+
+@pytest.mark.parametrize("name", LANDSCAPES)
+def test_its_numbers_are_those_of_python(show, name):
+    explorer = explore.landscape(name, optimizers=["SGD", "Adam", "RMSprop", "ScheduleFreeSGD"], steps=40)
+    np.testing.assert_allclose(paths(show(explorer)), explorer.paths(), rtol=1e-9, atol=1e-9)
+
+
+def test_its_noise_is_that_of_python(show):
+    explorer = explore.landscape("booth", steps=300, noise=3.0, seed=17)
+    np.testing.assert_allclose(paths(show(explorer)), explorer.paths(), rtol=1e-11, atol=1e-11)
+
+
+def test_a_slider_moves_the_path_as_python_would(show):
+    explorer = explore.landscape(optimizers=[("Adam", {"lr": 0.1})])
+    page = show(explorer)
+    before = paths(page)
+    set_slider(page, "lr γ", 150)
+    set_slider(page, "betas[0] β₁", 100)
+    after = paths(page)
+    assert not np.allclose(before, after)
+    lr, beta = (float(page.get_by_label(f"{name} of Adam, typed").input_value()) for name in ("lr", "betas[0]"))
+    assert (lr, beta) == (0.32, 0.99)
+    explorer.optimizers = [("Adam", {"lr": lr, "betas": (beta, 0.999)})]
+    np.testing.assert_allclose(after, explorer.paths(), rtol=1e-11, atol=1e-11)
+
+
+def test_a_number_is_typed_and_nonsense_is_marked(show):
+    page = show(explore.landscape(optimizers=[("SGD", {"lr": 0.01})]))
+    before = paths(page)
+    box = page.get_by_label("lr of SGD, typed")
+    box.fill("nonsense")
+    assert box.get_attribute("aria-invalid") == "true"
+    assert np.array_equal(paths(page), before)
+    box.fill("0.0123")
+    assert box.get_attribute("aria-invalid") is None
+    assert not np.array_equal(paths(page), before)
+
+
+def test_the_start_is_dragged_by_mouse(show):
+    page = show(explore.landscape())
+    settle(page)
+    box = page.locator(".handle").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 90, y - 60, steps=4)
+    page.mouse.up()
+    start = paths(page)[0, 0]
+    assert start[0] > -3.0 and start[1] > -0.5
+    assert page.locator(".start input").first.input_value() == str(start[0]).removesuffix(".0")
+
+
+def test_the_start_is_dragged_by_touch(show):
+    page = show(explore.landscape(), width=390, has_touch=True)
+    settle(page)
+    box = page.locator(".picture canvas").bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    assert abs(paths(page)[0, 0]).max() < 0.6
+
+
+def test_the_keyboard_does_all(show):
+    page = show(explore.landscape())
+    reached = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        label = "(e => e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent)(document.activeElement)"
+        reached.append(page.evaluate(label))
+    seen = " | ".join(reached)
+    for wanted in ("Landscape", "View", "start x", "start at", "play", "step", "lr γ", "lr of SGD", "Copy link"):
+        assert wanted in seen, (wanted, seen)
+    page.locator(".handle").focus()
+    before = paths(page)[0, 0]
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowUp")
+    np.testing.assert_allclose(paths(page)[0, 0] - before, [0.1, 0.8])
+    page.get_by_label("lr γ", exact=True).first.focus()
+    page.keyboard.press("ArrowRight")
+    assert page.get_by_label("lr of SGD, typed").input_value() == "0.011"
+
+
+def test_keys_do_not_leave_it(show):
+    page = show(explore.landscape())
+    page.evaluate("() => document.addEventListener('keydown', () => { window.heard = true; })")
+    page.locator(".handle").focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("window.heard") is None
+
+
+def test_it_plays_pauses_and_steps(show):
+    page = show(explore.landscape(steps=100))
+    count = page.locator(".count")
+    assert count.inner_text() == "100 / 100"
+    page.get_by_label("back to the start").click()
+    page.get_by_label("one step").click()
+    settle(page)
+    assert count.inner_text() == "1 / 100"
+    page.get_by_label("play").click()
+    page.wait_for_function("parseInt(document.querySelector('.count').textContent) > 5")
+    page.get_by_label("pause").click()
+    settle(page)
+    assert count.inner_text() != "100 / 100"
+    page.get_by_label("speed").select_option("4×")
+    page.get_by_label("play").click()
+    page.wait_for_function("document.querySelector('.count').textContent === '100 / 100'")
+    assert page.get_by_label("play").count() == 1
+
+
+def test_another_landscape_brings_its_own_start_and_rates(show):
+    page = show(explore.landscape())
+    page.get_by_label("Landscape", exact=False).first.select_option("beale")
+    fitted = explore.landscape("beale", optimizers=[("SGD", {"momentum": 0.9}), "Adam"])
+    np.testing.assert_allclose(paths(page), fitted.paths(), rtol=1e-11, atol=1e-11)
+
+
+def test_optimizers_come_and_go(show):
+    page = show(explore.landscape(optimizers=["SGD"]))
+    for count in (2, 3, 4):
+        page.get_by_role("button", name="+ optimizer").click()
+        assert len(paths(page)) == count
+    assert not page.get_by_role("button", name="+ optimizer").is_visible()
+    page.get_by_label("optimizer 2", exact=True).select_option("Lion")
+    page.get_by_label("remove optimizer 1, SGD").click()
+    assert len(paths(page)) == 3
+    assert page.locator(".head select").first.input_value() == "Lion"
+
+
+def test_switches_and_menus_reach_the_rule(show):
+    explorer = explore.landscape(optimizers=[("RMSprop", {"lr": 0.05})], steps=50)
+    page = show(explorer)
+    page.get_by_text("more").first.click()
+    page.get_by_label("centered").check()
+    page.get_by_label("convention of RMSprop").select_option("paper")
+    explorer.optimizers = [("RMSprop", {"lr": 0.05, "centered": True, "convention": "paper"})]
+    np.testing.assert_allclose(paths(page), explorer.paths(), rtol=1e-11, atol=1e-11)
+
+
+def test_four_times_500_steps_move_at_30_frames_a_second(show):
+    page = show(explore.landscape("rosenbrock", optimizers=FOUR, steps=500))
+    settle(page)
+    best = max(page.evaluate(DRAG) for _ in range(3))  # other work on the machine takes frames away, nothing adds any
+    assert best >= 30, best
+
+
+def test_it_is_ready_half_a_second_after_the_page(show):
+    waits = []
+    for _ in range(3):
+        page = show(explore.landscape())
+        waits.append(
+            page.evaluate(
+                "(({responseEnd, domContentLoadedEventStart: ready}) => ready - responseEnd)"
+                "(performance.getEntriesByType('navigation')[0])"
+            )
+        )
+    assert min(waits) <= 500, waits
+
+
+def test_four_on_a_page_do_not_disturb_each_other(show):
+    explorers = [explore.landscape(name) for name in ("ravine", "beale", "ravine", "saddle")]
+    page = show(*explorers)
+    set_slider(page, "lr γ", 20)
+    for nth in (1, 2, 3):
+        np.testing.assert_allclose(paths(page, nth), explorers[nth].paths(), rtol=1e-9, atol=1e-9)
+    assert not np.allclose(paths(page, 0), explorers[0].paths())
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(ids) == len(set(ids))
+
+
+def copied(page, button, nth=0):
+    """What a button copies, through the box that is shown when there is no clipboard."""
+    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', {value: undefined, configurable: true})")
+    page.get_by_role("button", name=button).nth(nth).click()
+    page.wait_for_selector(".copied:not([hidden])")
+    assert "press Ctrl+C" in page.locator(".told").nth(nth).inner_text()
+    return page.locator(".copied").nth(nth).input_value()
+
+
+def test_a_link_brings_back_the_state_of_its_explorer(show):
+    two = [explore.landscape(), explore.landscape("booth")]
+    page = show(*two)
+    page.get_by_label("lr of Adam, typed").nth(1).fill("0.7")
+    page.get_by_label("view").nth(1).select_option("solid")
+    changed = paths(page, 1)
+    link = copied(page, "Copy link", 1)
+    again = show(*two, fragment="#" + link.split("#")[1])
+    np.testing.assert_array_equal(paths(again, 1), changed)
+    assert again.get_by_label("view").nth(1).input_value() == "solid"
+    np.testing.assert_allclose(paths(again, 0), two[0].paths(), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("fragment", ["#explorer-1.eyJ", "#explorer-1.e30", "#explorer-1.%%%", "#explorer-9.e30"])
+def test_a_wrong_link_changes_nothing(show, fragment):
+    explorer = explore.landscape()
+    np.testing.assert_allclose(paths(show(explorer, fragment=fragment)), explorer.paths(), rtol=1e-11, atol=1e-11)
+
+
+def test_the_python_it_copies_makes_the_same_explorer(show):
+    explorer = explore.landscape("beale", optimizers=[("Adam", {"betas": (0.8, 0.9), "amsgrad": True}), "SGD"], noise=0.25)
+    text = copied(show(explorer), "Copy Python")
+    assert state(eval(text, {"explore": explore})) == state(explorer)
+
+
+def test_copying_is_confirmed(show):
+    page = show(explore.landscape(), permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy Python").click()
+    page.wait_for_function("document.querySelector('.told').textContent === 'Copied.'")
+    assert page.evaluate("navigator.clipboard.readText()").startswith("explore.landscape(")
+
+
+def nan_f(x, y):
+    return xp.sqrt(-1 - x * x - y * y)
+
+
+def nan_grad(x, y):
+    return x / 0, y / 0
+
+
+def half_f(x, y):
+    return xp.log(x) + y * y
+
+
+def half_grad(x, y):
+    return 1 / x, 2 * y
+
+
+@pytest.mark.parametrize(
+    "made, said",
+    [
+        (lambda: explore.landscape(replace(LANDSCAPES["booth"], name="nothing", f=nan_f, grad=nan_grad)), "gives no number"),
+        (lambda: explore.landscape(replace(LANDSCAPES["booth"], name="half", f=half_f, grad=half_grad)), "gives NaN at the start"),
+        (lambda: explore.landscape(replace(LANDSCAPES["booth"], name="odd", f=lambda x, y: x)), "GrammarError: a rule is a plain"),
+        (lambda: explore.landscape("rosenbrock", optimizers=[("SGD", {"lr": 1.0})]), "SGD diverges: it is not finite after step"),
+        (lambda: explore.landscape("ravine", optimizers=[("SGD", {"lr": 0.03})]), "SGD diverges: after 200 steps"),
+        (lambda: explore.landscape(optimizers=[Odd]), "Odd: GrammarError: Odd.rule"),
+        (lambda: explore.landscape(optimizers=[outside]), "'MatMult' is not in the grammar (in the line: return -lr * g @ p)"),
+        (lambda: explore.landscape(optimizers=["Muon"]), "Muon: TypeError: Muon has no element-wise rule"),
+    ],
+)  # fmt: skip
+def test_what_goes_wrong_is_said(show, made, said):
+    page = show(made())
+    settle(page)
+    assert said in page.locator(".messages").inner_text()
+    assert page.locator(".picture canvas").bounding_box()["height"] > 100
+
+
+def test_nesterov_without_momentum_is_refused_in_the_words_of_python(show):
+    page = show(explore.landscape(optimizers=["SGD"]))
+    page.get_by_text("more").first.click()
+    page.get_by_label("nesterov").check()
+    settle(page)
+    assert "Nesterov momentum requires a momentum and zero dampening" in page.locator(".messages").inner_text()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing(show, scheme, width):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = show(
+        explore.landscape(optimizers=["SGD", "RMSprop", ("SGD", {"lr": 9.0})]),
+        explore.landscape("beale", view="solid"),
+        scheme=scheme,
+        width=width,
+    )
+    page.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    settle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_it_follows_the_theme(show):
+    page = show(explore.landscape())
+    ink = "() => getComputedStyle(document.querySelector('.explorer')).color"
+    before = page.evaluate(ink)
+    page.evaluate("() => { document.documentElement.dataset.theme = 'dark'; }")
+    settle(page)
+    assert page.evaluate(ink) != before
+
+
+def test_where_no_script_runs_the_still_is_shown(show):
+    page = show(explore.landscape(), java_script_enabled=False)
+    drawing = page.locator(".still svg")
+    assert drawing.is_visible()
+    assert "paths of SGD, Adam" in drawing.get_attribute("aria-label")
