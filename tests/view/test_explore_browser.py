@@ -179,7 +179,7 @@ def test_the_keyboard_does_all(show):
     np.testing.assert_allclose(paths(page)[0, 0] - before, [0.1, 0.8])
     page.get_by_label("lr γ", exact=True).first.focus()
     page.keyboard.press("ArrowRight")
-    assert page.get_by_label("lr of SGD, typed").input_value() == "0.011"
+    assert page.get_by_label("lr of SGD, optimizer 1, typed").input_value() == "0.011"
 
 
 def test_keys_do_not_leave_it(show):
@@ -281,7 +281,7 @@ def copied(page, button, nth=0):
 def test_a_link_brings_back_the_state_of_its_explorer(show):
     two = [explore.landscape(), explore.landscape("booth")]
     page = show(*two)
-    page.get_by_label("lr of Adam, typed").nth(1).fill("0.7")
+    page.get_by_label("lr of Adam, optimizer 2, typed").nth(1).fill("0.7")
     page.get_by_label("view").nth(1).select_option("solid")
     changed = paths(page, 1)
     link = copied(page, "Copy link", 1)
