@@ -4,6 +4,8 @@ A cubic permutes the numbers below a prime p with p = 2 mod 3; a few of them, ea
 counter. All products stay below 2^53, so float64 computes them exactly.
 """
 
+from typing import Any
+
 from dlopt.engine.rule import xp
 
 __all__ = ["LARGEST_SEED", "counter_noise"]
@@ -12,16 +14,16 @@ LARGEST_SEED = 2**24
 """Seeds are whole numbers from 0 to here."""
 
 
-def modulo(x, m):
+def modulo(x: Any, m: float) -> Any:
     return x - m * xp.floor(x / m)
 
 
-def scattered(x, key):
+def scattered(x: Any, key: Any) -> Any:
     square = modulo(x * x, 67108859)
     return modulo(modulo(square * x, 67108859) + key, 67108859)
 
 
-def uniform(counter, seed):
+def uniform(counter: Any, seed: Any) -> Any:
     key = modulo(seed * 40503 + 12345, 67108859)
     x = scattered(modulo(counter * 7919 + key, 67108859), 31415926)
     x = scattered(x, modulo(key * 69069 + 1, 67108859))
@@ -30,7 +32,7 @@ def uniform(counter, seed):
     return (x + 0.5) / 67108859
 
 
-def counter_noise(t, *, seed):
+def counter_noise(t: Any, *, seed: Any) -> tuple[Any, Any]:
     """Two independent standard normal numbers for step `t` of `seed`, by Box and Muller (1958).
 
     Args:

@@ -1,12 +1,13 @@
-"""What people look at: figures in the house style, and an update rule beside its equation.
+"""What people look at: figures in the house style, an update rule beside its equation, explorers.
 
-matplotlib, pandas and SciPy are imported when something is drawn; `pip install 'dlopt[book]'` brings them.
+matplotlib, pandas, SciPy and anywidget are imported when something is drawn; `pip install 'dlopt[book]'` brings them.
 
 >>> from dlopt.view import check_alt
 >>> check_alt("Loss against step, falling.")
 'Loss against step, falling.'
 """
 
+from . import explore
 from .bands import bands
 from .figure import Figure, check_alt
 from .maps import contours, heatmap
@@ -20,6 +21,7 @@ __all__ = [
     "bands",
     "check_alt",
     "contours",
+    "explore",
     "heatmap",
     "lines",
     "loss_curves",

@@ -16,6 +16,8 @@ from dlopt.lab.counter_noise import counter_noise
 from dlopt.lab.landscapes import LANDSCAPES, quadratic
 from dlopt.view import explore
 from dlopt.view.explore import controls, entrants
+from dlopt.view.explore.widget import source
+from dlopt.view.style import PALETTE
 
 STATE = ("landscape", "start", "optimizers", "steps", "noise", "seed", "view")
 
@@ -58,6 +60,11 @@ def test_the_still_says_what_it_shows():
     still = explore.landscape(optimizers=["SGD", "SGD", "Lion"]).still()
     assert "SGD 1, SGD 2, Lion" in still.alt
     assert f'aria-label="{still.alt}"' in still.svg
+
+
+def test_the_series_have_the_colours_of_the_house():
+    light = source("explore.css").split("}")[1]
+    assert re.findall(r"--series-\d: (#\w+)", light) == list(PALETTE[:4])
 
 
 @pytest.mark.parametrize("name", LANDSCAPES)
@@ -143,7 +150,9 @@ def test_traits_can_be_set_with_classes_and_rules():
 
 def test_a_browser_may_set_landscape_start_and_rates_together():
     explorer = explore.landscape()
-    explorer.set_state({"landscape": "beale", "start": [0.5, 2], "optimizers": [{"name": "SGD", "hyper": {"lr": 1e-4}}]})
+    explorer.set_state(
+        {"landscape": "beale", "start": [0.5, 2], "optimizers": [{"name": "SGD", "hyper": {"lr": 1e-4}}]}
+    )
     assert explorer.start == (0.5, 2.0)
     assert explorer.optimizers == [{"name": "SGD", "hyper": {"lr": 1e-4}}]
 
@@ -168,7 +177,9 @@ def test_wrong_values_are_refused(given, said):
         explore.landscape(**given)
 
 
-@pytest.mark.parametrize("given", [{"optimizers": [("SGD", {"speed": 1.0})]}, {"optimizers": [3]}, {"optimizers": [int]}])
+@pytest.mark.parametrize(
+    "given", [{"optimizers": [("SGD", {"speed": 1.0})]}, {"optimizers": [3]}, {"optimizers": [int]}]
+)
 def test_wrong_types_are_refused(given):
     with pytest.raises(TypeError):
         explore.landscape(**given)
@@ -184,7 +195,10 @@ def test_wrong_traits_are_refused(given):
     "optimizer, said",
     [
         (Odd, "GrammarError: Odd.rule"),
-        (outside, "GrammarError: outside: the operator 'MatMult' is not in the grammar (in the line: return -lr * g @ p)"),
+        (
+            outside,
+            "GrammarError: outside: the operator 'MatMult' is not in the grammar (in the line: return -lr * g @ p)",
+        ),
         ("Muon", "TypeError: Muon has no element-wise rule"),
     ],
 )

@@ -167,7 +167,9 @@ def test_the_keyboard_does_all(show):
     reached = []
     for _ in range(60):
         page.keyboard.press("Tab")
-        label = "(e => e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent)(document.activeElement)"
+        label = (
+            "(e => e.getAttribute('aria-label') || e.labels?.[0]?.textContent || e.textContent)(document.activeElement)"
+        )
         reached.append(page.evaluate(label))
     seen = " | ".join(reached)
     for wanted in ("Landscape", "View", "start x", "start at", "play", "step", "lr γ", "lr of SGD", "Copy link"):
@@ -298,7 +300,9 @@ def test_a_wrong_link_changes_nothing(show, fragment):
 
 
 def test_the_python_it_copies_makes_the_same_explorer(show):
-    explorer = explore.landscape("beale", optimizers=[("Adam", {"betas": (0.8, 0.9), "amsgrad": True}), "SGD"], noise=0.25)
+    explorer = explore.landscape(
+        "beale", optimizers=[("Adam", {"betas": (0.8, 0.9), "amsgrad": True}), "SGD"], noise=0.25
+    )
     text = copied(show(explorer), "Copy Python")
     assert state(eval(text, {"explore": explore})) == state(explorer)
 
@@ -379,6 +383,26 @@ def test_it_follows_the_theme(show):
     page.evaluate("() => { document.documentElement.dataset.theme = 'dark'; }")
     settle(page)
     assert page.evaluate(ink) != before
+
+
+BOX = "html[data-theme=dark] .bd-content div.cell_output .text_html:not(:has(table.dataframe)) { background: #ddd; padding: .5rem }"
+
+
+def test_the_light_box_of_the_site_is_not_painted_behind_it(show):
+    page = show(explore.landscape(), scheme="dark")
+    page.evaluate(
+        """(rule) => {
+          const main = document.querySelector("main"), around = document.createElement("div");
+          document.head.append(Object.assign(document.createElement("style"), {textContent: rule}));
+          around.className = "bd-content";
+          around.innerHTML = '<div class="cell_output"><div class="text_html"></div></div>';
+          main.append(around);
+          around.querySelector(".text_html").append(document.querySelector(".dlopt-explorer"));
+        }""",
+        BOX,
+    )
+    painted = page.evaluate("getComputedStyle(document.querySelector('.text_html')).backgroundColor")
+    assert painted == "rgba(0, 0, 0, 0)"
 
 
 def test_where_no_script_runs_the_still_is_shown(show):

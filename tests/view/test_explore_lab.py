@@ -64,7 +64,9 @@ def lab(tmp_path_factory):
 
 
 def end_of_path(page):
-    found = page.evaluate("() => { const p = document.querySelector('.dlopt-explorer').dloptPaths[0]; return [...p.slice(-2)]; }")
+    found = page.evaluate(
+        "() => { const p = document.querySelector('.dlopt-explorer').dloptPaths[0]; return [...p.slice(-2)]; }"
+    )
     return [round(x, 9) for x in found]
 
 

@@ -11,7 +11,9 @@ def run(code):
 
 
 def test_importing_it_imports_nothing_heavy():
-    out = run("import sys, dlopt.view; print({'matplotlib', 'pandas', 'scipy'} & {*sys.modules})")
+    out = run(
+        "import sys, dlopt.view; print({'matplotlib', 'pandas', 'scipy', 'anywidget', 'ipywidgets'} & {*sys.modules})"
+    )
     assert out.strip() == "set()"
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-import dlopt
 from dlopt.engine import RuleOptimizer
 from dlopt.engine.checks import CONVENTIONS
 from dlopt.engine.optimizer import ENGINE_DEFAULTS
@@ -27,6 +26,7 @@ _NEAR_ONE = frozenset({"momentum", "alpha", "rho"})  # 1 - x is what matters
 _FROM_ZERO = frozenset({"weight_decay", "l1", "l2", "lr_decay", "beta", "momentum_decay", "initial_accumulator_value"})
 _LINEAR = {"dampening": (0.0, 1.0), "power": (0.0, 1.0), "r": (0.0, 4.0), "weight_lr_power": (0.0, 4.0)}
 _FIRST = ("lr", "momentum", "alpha", "rho", "beta")  # seen at once; the others are folded away
+_HIDDEN = frozenset({*ENGINE_DEFAULTS, "train_mode"})  # how to run it, not what it does
 _NEEDS = {"nesterov": "Nesterov momentum requires a momentum and zero dampening"}
 
 Control = dict[str, Any]
@@ -35,11 +35,12 @@ Control = dict[str, Any]
 def hyperparameters(cls: Any, **given: Any) -> dict[str, Any]:
     """The hyperparameters of an optimizer class with their defaults, engine options left out; pairs as lists.
 
-    >>> hyperparameters(dlopt.Lion)
+    >>> from dlopt import Lion
+    >>> hyperparameters(Lion)
     {'lr': 0.0001, 'betas': [0.9, 0.99], 'weight_decay': 0}
     """
     made = cls([torch.zeros(1, requires_grad=True)], **given)
-    return {name: plain(value) for name, value in made.defaults.items() if name not in ENGINE_DEFAULTS}
+    return {name: plain(value) for name, value in made.defaults.items() if name not in _HIDDEN}
 
 
 def plain(value: Any) -> Any:
@@ -57,7 +58,9 @@ def controls(values: dict[str, Any]) -> list[Control]:
     """
     found = []
     for key, value in values.items():
-        parts = [(f"{key}[{i}]", i, v) for i, v in enumerate(value)] if isinstance(value, list) else [(key, None, value)]
+        parts = (
+            [(f"{key}[{i}]", i, v) for i, v in enumerate(value)] if isinstance(value, list) else [(key, None, value)]
+        )
         for label, index, part in parts:
             shape = _shape(key, part, index is not None)
             if shape:

@@ -1,6 +1,6 @@
-// The landscape explorer draws itself: paths, picture, chart, controls and messages, all from the state.
+// How the landscape explorer looks: paths, picture, chart, controls and messages, all drawn from the state.
 
-Object.assign(LandscapeView.prototype, {
+class LandscapeDrawing {
   draw() {
     this.frame = null;
     const state = this.state, landscape = this.tables.landscapes[state.landscape];
@@ -16,13 +16,13 @@ Object.assign(LandscapeView.prototype, {
     this.tell([...troubles, ...fates.map(({fault}) => fault).filter(Boolean)]);
     this.describe(state, walks, fates);
     this.el.dloptPaths = walks.map(({path}) => path);
-  },
+  }
 
   // A surface that turns changes nothing else.
   drawTurned(landscape, state) {
     this.turning = false;
     this.drawPicture(landscape, this.walk(this.tables, landscape, state), state, coloursOf(this.root));
-  },
+  }
 
   // Returns what is wrong with the landscape.
   drawPicture(landscape, walks, state, colours) {
@@ -39,7 +39,7 @@ Object.assign(LandscapeView.prototype, {
     const start = landscape.f(...state.start);
     if (!Number.isFinite(start)) return [`${state.landscape} gives ${start} at the start (${state.start.map(short).join(", ")}).`];
     return field.finite < 0.999 ? [`${state.landscape} gives no number in a part of the picture, which is left empty.`] : [];
-  },
+  }
 
   // What is costly and stays: values, level lines and surface, for this landscape, size and theme.
   backOf(landscape, state, frame, colours) {
@@ -54,7 +54,7 @@ Object.assign(LandscapeView.prototype, {
       this.backs.set(key, {field, surface, back});
     }
     return this.backs.get(key);
-  },
+  }
 
   placeHandle({view, start}, width, height) {
     const solid = view === "solid", [x, y] = start;
@@ -66,7 +66,7 @@ Object.assign(LandscapeView.prototype, {
     this.handle.setAttribute("aria-label", solid ? "turn the surface: drag it, or press the arrow keys"
       : `start at x ${short(x)}, y ${short(y)}: drag it, or press the arrow keys`);
     this.picture.classList.toggle("solid", solid);
-  },
+  }
 
   drawChart(landscape, walks, state, colours) {
     const width = this.chart.parentElement.clientWidth;
@@ -75,7 +75,7 @@ Object.assign(LandscapeView.prototype, {
     const context = sized(this.chart, width, height);
     this.chart.style.height = `${height}px`;
     this.chartFrame = drawLoss(context, width, height, landscape, walks, state, colours);
-  },
+  }
 
   showControls(state, step, colours, walks, fates) {
     this.landscape.show(state.landscape);
@@ -94,7 +94,7 @@ Object.assign(LandscapeView.prototype, {
     });
     this.panel.update(this.tables, state, colours, texts);
     this.shared.update(state);
-  },
+  }
 
   // Messages are said again only when they change.
   tell(lines) {
@@ -102,7 +102,7 @@ Object.assign(LandscapeView.prototype, {
     if (this.told === text) return;
     this.told = text;
     this.messages.replaceChildren(...lines.map((line) => make("p", {}, line)));
-  },
+  }
 
   describe(state, walks, fates) {
     const ends = state.optimizers.map(({name}, k) =>
@@ -111,5 +111,5 @@ Object.assign(LandscapeView.prototype, {
     this.canvas.setAttribute("aria-label", `Landscape ${state.landscape} with ${state.optimizers.length} paths of ${state.steps} steps: ${ends.join("; ")}.`);
     this.chart.setAttribute("aria-label", `Loss against step: ${state.optimizers.map(({name}, k) =>
       `${name} from ${short(walks[k].loss[0])} to ${short(walks[k].loss[state.steps])}`).join("; ")}.`);
-  },
-});
+  }
+}

@@ -12,9 +12,10 @@ function render({model, el}) {
   return () => explorer.end();
 }
 
-class LandscapeView {
+class LandscapeView extends LandscapeDrawing {
   constructor(model, el) {
-    Object.assign(this, {model, el, walk: walker(), turned: {turn: -0.6, tilt: 0.85}, backs: new Map(), version: 0});
+    super();
+    Object.assign(this, {model, el, walk: walker(), turned: {turn: -0.6, tilt: 0.75}, backs: new Map(), version: 0});
     this.readTables();
     this.build();
     if (model.alone) this.restore();

@@ -28,14 +28,14 @@ class LandscapeExplorer(Explorer):
     """What :func:`dlopt.view.explore.landscape` returns; its traits and methods are described there."""
 
     scripts = (
-        "controls.js", "field.js", "plane.js", "solid.js", "loss.js", "walks.js", "panel.js", "state.js", "landscape.js",
-        "drawing.js",
+        "controls.js", "field.js", "plane.js", "solid.js", "loss.js", "walks.js", "panel.js", "state.js",
+        "drawing.js", "landscape.js",
     )  # fmt: skip
     state = ("landscape", "start", "optimizers", "steps", "noise", "seed", "step", "view")
 
     landscape = traitlets.Unicode().tag(sync=True)
     start = traitlets.Tuple(traitlets.Float(), traitlets.Float()).tag(sync=True)
-    optimizers = traitlets.List().tag(sync=True)
+    optimizers: Any = traitlets.List().tag(sync=True)
     steps = traitlets.Int(200).tag(sync=True)
     noise = traitlets.Float(0.0).tag(sync=True)
     seed = traitlets.Int(0).tag(sync=True)

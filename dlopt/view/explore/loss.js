@@ -2,27 +2,32 @@
 
 const DASHES = [[], [7, 3], [2, 2.5], [8, 3, 2, 3]];
 
+// The least and the greatest of a loss; a dip of less than three steps, as where a path crosses a minimum, counts not.
+function rangeOf({loss, finite}, base, log) {
+  let low = Infinity, high = -Infinity;
+  const above = (k) => loss[Math.max(0, Math.min(finite - 1, k))] - base;
+  for (let k = 0; k < finite; k++) {
+    const v = Math.max(above(k - 2), above(k - 1), above(k), above(k + 1), above(k + 2));
+    if (!Number.isFinite(v) || (log && v <= 0)) continue;
+    low = Math.min(low, log ? v : above(k));
+    high = Math.max(high, v);
+  }
+  return [low, high];
+}
+
 // What is drawn: the loss above the minimum, or the loss itself; and the range of the axis.
 function lossScale(landscape, walks) {
   const log = landscape.minimum !== null, base = log ? landscape.minimum : 0;
+  const ranges = walks.map((walk) => rangeOf(walk, base, log));
   const first = walks.map((walk) => walk.loss[0] - base).filter(Number.isFinite);
-  let low = Infinity, high = -Infinity;
-  for (const walk of walks) {
-    for (let k = 0; k < walk.finite; k++) {
-      const v = walk.loss[k] - base;
-      if (!Number.isFinite(v) || (log && v <= 0)) continue;
-      low = Math.min(low, v);
-      high = Math.max(high, v);
-    }
-  }
+  let low = Math.min(...ranges.map((range) => range[0])), high = Math.max(...ranges.map((range) => range[1]));
   if (!(low <= high)) [low, high] = log ? [1e-3, 1] : [-1, 1];
-  const start = Math.max(...first, log ? 1e-300 : -Infinity);
   if (log) {
-    high = Math.min(high, 1e3 * Math.max(start, low));
+    high = Math.min(high, 1e3 * Math.max(...first, low));
     low = Math.max(low, 1e-16 * high, 1e-24);
     return {log, base, low: Math.log10(low) - 0.2, high: Math.log10(high) + 0.3};
   }
-  const span = Math.max(...first.map(Math.abs), 1);
+  const span = Math.max(...first.map(Math.abs), 1); // a path that falls for ever shows how it begins
   high = Math.min(high, 20 * span);
   low = Math.max(low, -20 * span);
   const room = 0.06 * (high - low) || 1;
@@ -46,15 +51,21 @@ function lossFrame(width, height, steps, scale) {
   };
 }
 
+// Values to mark, with their labels: powers of ten, between them as well where they are few.
+function lossTicks(frame, {log, low, high}) {
+  if (!log) return ticks(low, high, frame.h / 48).map((value) => [value, short(value)]);
+  if (high - low > 2.2) return ticks(low, high, Math.min(frame.h / 42, high - low)).filter(Number.isInteger).map((k) => [10 ** k, powerOfTen(k)]);
+  const found = [];
+  for (let k = Math.floor(low); k <= high; k++) for (const m of [1, 2, 5]) found.push(Number(`${m}e${k}`));
+  return found.filter((value) => Math.log10(value) > low && Math.log10(value) < high).map((value) => [value, short(value)]);
+}
+
 function lossAxes(context, frame, steps, scale, colours) {
   Object.assign(context, {font: colours.font, fillStyle: colours.muted, strokeStyle: colours.line, lineWidth: 1});
-  const shown = scale.log
-    ? ticks(scale.low, scale.high, Math.min(frame.h / 42, scale.high - scale.low)).filter(Number.isInteger)
-    : ticks(scale.low, scale.high, frame.h / 48);
   Object.assign(context, {textAlign: "right", textBaseline: "middle"});
-  for (const k of shown) {
-    const y = frame.up(scale.log ? 10 ** k : k);
-    context.fillText(scale.log ? powerOfTen(k) : short(k), frame.left - 8, y);
+  for (const [value, label] of lossTicks(frame, scale)) {
+    const y = frame.up(value);
+    context.fillText(label, frame.left - 8, y);
     context.beginPath();
     context.moveTo(frame.left, y);
     context.lineTo(frame.left + frame.w, y);

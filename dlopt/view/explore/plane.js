@@ -70,7 +70,7 @@ function axes(context, [left, right, low, high], frame, colours) {
   for (const x of ticks(left, right, frame.w / 80)) context.fillText(short(x), frame.across(x), bottom);
   context.textAlign = "right";
   context.textBaseline = "middle";
-  for (const y of ticks(low, high, frame.h / 60)) context.fillText(short(y), MARGIN.left - 8, frame.up(y));
+  for (const y of ticks(low, high, frame.h / 45)) context.fillText(short(y), MARGIN.left - 8, frame.up(y));
 }
 
 // A path to step `step`, the rest of it faint, signs along it and a large one where it is.

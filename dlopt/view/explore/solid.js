@@ -24,7 +24,8 @@ function surfaceOf(landscape, field, colours) {
   const inside = (x, y) => left <= x && x <= right && low <= y && y <= high;
   const at = (x, y, value) => inside(x, y)
     ? [2 * (x - left) / (right - left) - 1, 2 * (y - low) / (high - low) - 1, height(value) + 0.012] : [NaN, NaN, NaN];
-  return {nodes, at, quads: quadsOf(nodes, ranks, rampOf(colours.ramp.slice(1)))};
+  const minima = landscape.minima.map(([x, y]) => [x, y, landscape.minimum]);
+  return {nodes, at, minima, quads: quadsOf(nodes, ranks, rampOf(colours.ramp.slice(1)))};
 }
 
 function quadsOf(nodes, ranks, ramp) {
@@ -43,11 +44,11 @@ function quadsOf(nodes, ranks, ramp) {
 
 // Turned by `turn`, seen from `tilt` above the horizon: canvas place and depth.
 function camera({turn, tilt}, width, height) {
-  const size = Math.min(width / 2.9, height / 2.25), c = Math.cos(turn), s = Math.sin(turn);
+  const size = Math.min(width / 3.1, height / 2.7), c = Math.cos(turn), s = Math.sin(turn);
   const ct = Math.cos(tilt), st = Math.sin(tilt);
   return ([u, v, h]) => {
-    const x = 1.2 * u * c - v * s, y = 1.2 * u * s + v * c, z = 1.1 * (h - 0.45);
-    return [width / 2 + size * x, height / 2 - size * (z * ct + y * st), y * ct - z * st];
+    const x = 1.2 * u * c - v * s, y = 1.2 * u * s + v * c, z = 0.95 * (h - 0.45);
+    return [width / 2 + size * x, 0.52 * height - size * (z * ct + y * st), y * ct - z * st];
   };
 }
 
@@ -108,11 +109,18 @@ function drawSegment(context, points, k, colour, played) {
 }
 
 function drawSolid(context, surface, frame, walks, step, view, colours) {
-  const {seen, lines, found} = pieces(surface, walks, camera(view, frame.width, frame.height));
+  const see = camera(view, frame.width, frame.height), {seen, lines, found} = pieces(surface, walks, see);
   context.lineCap = "round";
   for (const piece of found) {
     if (piece.corners) drawQuad(context, seen, piece, colours.contour);
     else drawSegment(context, lines[piece.of], piece.k, colours.series[piece.of], piece.k < step);
+  }
+  for (const [x, y, value] of surface.minima) {
+    const [px, py] = see(surface.at(x, y, value));
+    star(context, px, py, 8);
+    Object.assign(context, {fillStyle: colours.ink, strokeStyle: colours.halo, lineWidth: 2.5});
+    context.stroke();
+    context.fill();
   }
   lines.forEach((points, of) => signsOn(context, points, step, SHAPES[of], colours.series[of], colours.halo));
 }

@@ -7,8 +7,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from dlopt.engine.faces.javascript import RUNTIME, Translator
 from dlopt.engine.faces.javascript_printers import js_object
 from dlopt.engine.rule import GrammarError

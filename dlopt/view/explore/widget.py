@@ -25,7 +25,7 @@ def source(*names: str) -> str:
     return "\n".join((HERE / name).read_text(encoding="utf-8") for name in names)
 
 
-class Explorer(anywidget.AnyWidget):  # type: ignore[misc, name-defined]
+class Explorer(anywidget.AnyWidget):  # type: ignore[name-defined]
     """Base of the explorers. A subclass names its scripts and its state, and draws a still.
 
     Class attributes:
