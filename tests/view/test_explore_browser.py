@@ -123,9 +123,22 @@ def test_a_slider_moves_the_path_as_python_would(show):
     after = paths(page)
     assert not np.allclose(before, after)
     lr, beta = (float(page.get_by_label(f"{name} of Adam, typed").input_value()) for name in ("lr", "betas[0]"))
-    assert (lr, beta) == (0.32, 0.99)
+    assert (lr, beta) == (0.316, 0.99)
     explorer.optimizers = [("Adam", {"lr": lr, "betas": (beta, 0.999)})]
     np.testing.assert_allclose(after, explorer.paths(), rtol=1e-11, atol=1e-11)
+
+
+def test_a_slider_is_never_stuck_at_a_rounded_value(show):
+    page = show(explore.landscape(optimizers=["FTRL", "AMSGrad", "ScheduleFreeAdamW"]))
+    for label in ("lr γ", "betas[0] β₁", "weight_decay λ"):
+        page.evaluate("() => document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        slider = page.get_by_label(label, exact=True).first
+        set_slider(page, label, 10)
+        slider.focus()
+        for press in range(60):
+            page.keyboard.press("ArrowRight")
+            settle(page)
+            assert slider.input_value() == str(11 + press), label
 
 
 def test_a_number_is_typed_and_nonsense_is_marked(show):
@@ -181,7 +194,7 @@ def test_the_keyboard_does_all(show):
     np.testing.assert_allclose(paths(page)[0, 0] - before, [0.1, 0.8])
     page.get_by_label("lr γ", exact=True).first.focus()
     page.keyboard.press("ArrowRight")
-    assert page.get_by_label("lr of SGD, optimizer 1, typed").input_value() == "0.011"
+    assert page.get_by_label("lr of SGD, optimizer 1, typed").input_value() == "0.0107"
 
 
 def test_keys_do_not_leave_it(show):

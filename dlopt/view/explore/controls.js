@@ -11,11 +11,11 @@ const place = {
   whole: (c, x) => (x - c.low) / (c.high - c.low),
 };
 
-// The value at a place, with as many digits as are of use.
+// The value at a place; with fewer digits than three, neighbouring places would have the same.
 const valueAt = {
-  log: (c, s) => Number((c.low * (c.high / c.low) ** s).toPrecision(2)),
+  log: (c, s) => Number((c.low * (c.high / c.low) ** s).toPrecision(3)),
   "from zero": (c, s) => s < ZERO / 2 ? 0 : valueAt.log(c, Math.max(0, (s - ZERO) / (1 - ZERO))),
-  "near one": (c, s) => s === 0 ? 0 : Number((1 - Number((10 ** (-DECADES * s)).toPrecision(2))).toPrecision(7)),
+  "near one": (c, s) => s === 0 ? 0 : Number((1 - Number((10 ** (-DECADES * s)).toPrecision(3))).toPrecision(7)),
   linear: (c, s) => Number((c.low + s * (c.high - c.low)).toPrecision(3)),
   whole: (c, s) => Math.round(c.low + s * (c.high - c.low)),
 };

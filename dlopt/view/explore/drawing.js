@@ -80,6 +80,7 @@ class LandscapeDrawing {
   showControls(state, step, colours, walks, fates) {
     this.landscape.show(state.landscape);
     this.view.show(state.view);
+    this.source.textContent = this.tables.landscapes[state.landscape].source;
     this.boxes.forEach((box, k) => { if (box !== document.activeElement) box.value = String(state.start[k]); });
     this.slider.max = String(state.steps);
     this.slider.value = String(step);

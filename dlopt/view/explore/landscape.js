@@ -46,12 +46,13 @@ class LandscapeView extends LandscapeDrawing {
     this.handle = make("button", {type: "button", class: "handle"}, make("span", {class: "unseen"}, "start"));
     this.picture = make("div", {class: "picture"}, this.canvas, this.handle);
     this.chart = make("canvas", {role: "img", class: "chart"});
+    this.source = make("p", {class: "source"});
     this.messages = make("div", {class: "messages", role: "status"});
     this.panel = panelOf(this.edits());
     this.shared = sharedRows((values) => set("steps" in values ? {...values, step: values.steps} : values));
     this.root = make("div", {class: "explorer", "data-lm-suppress-shortcuts": "true"},
       make("div", {class: "bar"}, make("label", {}, "Landscape ", this.landscape.menu), make("label", {}, "View ", this.view.menu),
-        ...this.startBoxes()),
+        ...this.startBoxes(), this.source),
       this.messages,
       make("div", {class: "pictures"}, this.picture, make("div", {class: "losses"}, this.chart)),
       this.player(), this.panel.cards, this.shared.element, this.sharing());

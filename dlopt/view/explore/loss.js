@@ -12,7 +12,8 @@ function rangeOf({loss, finite}, base, log) {
     low = Math.min(low, log ? v : above(k));
     high = Math.max(high, v);
   }
-  return [low, high];
+  const last = above(finite - 1);
+  return [log && last > 0 ? Math.min(low, Math.max(last, low / 100)) : low, high];
 }
 
 // What is drawn: the loss above the minimum, or the loss itself; and the range of the axis.

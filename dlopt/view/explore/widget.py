@@ -66,9 +66,11 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[name-defined]
 
 
 def _inline(script: str) -> str:
-    """A script that may stand between tags.
+    """A script that may stand between tags, without indentation and lines of comment.
 
-    >>> _inline('"</script>"')
+    >>> _inline('  // why\\n  "</script>"')
     '"<\\\\/script>"'
     """
-    return script.replace("</", "<\\/").replace("<!--", "<\\!--")
+    lines = [line.strip() for line in script.splitlines()]
+    short = "\n".join(line for line in lines if line and not line.startswith("//"))
+    return short.replace("</", "<\\/").replace("<!--", "<\\!--")
