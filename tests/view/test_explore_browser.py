@@ -194,6 +194,7 @@ def test_the_keyboard_does_all(show):
     np.testing.assert_allclose(paths(page)[0, 0] - before, [0.1, 0.8])
     page.get_by_label("lr γ", exact=True).first.focus()
     page.keyboard.press("ArrowRight")
+    settle(page)
     assert page.get_by_label("lr of SGD, optimizer 1, typed").input_value() == "0.0107"
 
 

@@ -15,6 +15,11 @@ pytest.importorskip("jupyterlab", reason="JupyterLab is not installed, so no exp
 
 ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "explorers"
+BLUE = """() => {
+  const badge = document.querySelector(".badge"), {width, height} = badge;
+  const [red, , blue] = badge.getContext("2d").getImageData(width / 2, height / 2, 1, 1).data;
+  return (blue - red) / 192;
+}"""
 CELLS = [
     "from dlopt.engine import RuleOptimizer, xp\nfrom dlopt.view import explore",
     "def mine(g, p, b, *, lr, keep):\n    b = keep * b + (1 - keep) * xp.sign(g)\n    d = -lr * b\n    return d, b",
@@ -109,6 +114,7 @@ def test_the_widget_and_python_move_each_other(browser, lab):
     page.wait_for_selector(".dlopt-explorer .picture canvas")
     page.wait_for_function("document.querySelector('.dlopt-explorer').dloptPaths !== undefined")
     assert page.locator(".messages p").count() == 0
+    assert page.evaluate(BLUE) > 0.8, "the sign on the card has the colour of its path"
     assert page.get_by_role("button", name="Copy link").count() == 0
 
     # Python moves the picture, and the reader's own rule gives the same numbers in both.

@@ -25,7 +25,11 @@ SYMBOLS = {
 _NEAR_ONE = frozenset({"momentum", "alpha", "rho"})  # 1 - x is what matters
 _FROM_ZERO = frozenset({"weight_decay", "l1", "l2", "lr_decay", "beta", "momentum_decay", "initial_accumulator_value"})
 _LINEAR = {"dampening": (0.0, 1.0), "power": (0.0, 1.0), "r": (0.0, 4.0), "weight_lr_power": (0.0, 4.0)}
-_FIRST = ("lr", "momentum", "alpha", "rho", "beta")  # seen at once; the others are folded away
+_RARE = frozenset({
+    "eps", "weight_decay", "dampening", "lr_decay", "initial_accumulator_value", "momentum_decay", "power",
+    "warmup_steps", "r", "weight_lr_power",
+})  # fmt: skip
+"""Folded away at first, with switches and menus."""
 _HIDDEN = frozenset({*ENGINE_DEFAULTS, "train_mode"})  # how to run it, not what it does
 _NEEDS = {"nesterov": "Nesterov momentum requires a momentum and zero dampening"}
 
@@ -64,7 +68,7 @@ def controls(values: dict[str, Any]) -> list[Control]:
         for label, index, part in parts:
             shape = _shape(key, part, index is not None)
             if shape:
-                first = key in _FIRST or index is not None
+                first = key not in _RARE and shape["kind"] not in ("switch", "menu")
                 about = {"key": key, "index": index, "label": label, "symbol": SYMBOLS.get(label, ""), "first": first}
                 found.append({**about, **shape, **({"needs": _NEEDS[key]} if key in _NEEDS else {})})
     return found

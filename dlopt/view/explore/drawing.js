@@ -3,10 +3,12 @@
 class LandscapeDrawing {
   draw() {
     this.frame = null;
+    if (this.ended) return;
     const state = this.state, landscape = this.tables.landscapes[state.landscape];
     if (!landscape) return this.tell([`There is no landscape called ${state.landscape}.`]);
     if (this.turning) return this.drawTurned(landscape, state);
     const colours = coloursOf(this.root), step = Math.min(state.step, state.steps);
+    if (!colours.ink) return this.soon(); // a notebook brings the style sheet a little later
     const walks = this.walk(this.tables, landscape, state);
     const fates = state.optimizers.map((each, k) => fate(each, walks[k], landscape, state.steps));
     const troubles = landscape.error ? [`${state.landscape}: ${landscape.error}`] : [];

@@ -234,6 +234,7 @@ class LandscapeView extends LandscapeDrawing {
 
   end() {
     this.playing = null;
+    this.ended = true;
     this.model.off(this.events, this.soon);
     this.model.off("change:code", this.recode);
     window.removeEventListener("hashchange", this.onHash);
