@@ -66,23 +66,24 @@ function linesOf({z, levels}, across, up) {
       const k = j * ACROSS + i, a = z[k], b = z[k + 2], c = z[k + 2 * ACROSS + 2], d = z[k + 2 * ACROSS];
       const least = Math.min(a, b, c, d), most = Math.max(a, b, c, d);
       for (let n = 0; n < levels.length; n++) {
-        if (least < levels[n] && levels[n] <= most) cell(lines, [a, b, c, d], levels[n], i, j, across, up);
+        if (least < levels[n] && levels[n] <= most) cell(lines, a, b, c, d, levels[n], i, j, across, up);
       }
     }
   }
   return lines;
 }
 
-// The pieces of one level line in one cell; its corners and sides are counted around from the lower left.
-const SIDES = [[0, 0, 2, 0], [2, 0, 0, 2], [2, 2, -2, 0], [0, 2, 0, -2]];
-
-function cell(lines, corner, level, i, j, across, up) {
+// The pieces of one level line in one cell, with the corners a, b, c, d around it from the lower left. There are
+// thousands of such cells, and a reader who waits.
+function cell(lines, a, b, c, d, level, i, j, across, up) {
   let pen = false;
-  SIDES.forEach(([x, y, dx, dy], side) => {
-    const p = corner[side], q = corner[(side + 1) % 4];
-    if ((p < level) === (q < level)) return;
-    const s = (level - p) / (q - p);
-    lines[pen ? "lineTo" : "moveTo"](across(i + x + s * dx), up(j + y + s * dy));
+  const mark = (x, y) => {
+    if (pen) lines.lineTo(across(x), up(y));
+    else lines.moveTo(across(x), up(y));
     pen = !pen;
-  });
+  };
+  if ((a < level) !== (b < level)) mark(i + 2 * (level - a) / (b - a), j);
+  if ((b < level) !== (c < level)) mark(i + 2, j + 2 * (level - b) / (c - b));
+  if ((c < level) !== (d < level)) mark(i + 2 * (level - d) / (c - d), j + 2);
+  if ((d < level) !== (a < level)) mark(i, j + 2 * (level - a) / (d - a));
 }

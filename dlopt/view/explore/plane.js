@@ -83,8 +83,10 @@ function drawWalk(context, points, step, shape, colour, halo) {
   };
   context.lineJoin = "round";
   Object.assign(context, {strokeStyle: colour, lineWidth: 1.2, globalAlpha: 0.35});
-  trace(now, last);
-  context.stroke();
+  if (now < last) {
+    trace(now, last);
+    context.stroke();
+  }
   trace(0, now);
   Object.assign(context, {strokeStyle: halo, lineWidth: 4.5, globalAlpha: 0.75});
   context.stroke();

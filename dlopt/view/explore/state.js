@@ -68,10 +68,11 @@ function sensible(tables, given) {
 }
 
 // Each value is one that its control would take.
-function sensibleHyper({controls = [], made}, hyper) {
+function sensibleHyper({controls, made}, hyper) {
+  if (!made) return true; // it does not run, whatever they are
   return Object.entries(hyper).every(([key, value]) => {
     const found = controls.filter((control) => control.key === key);
-    const pair = Array.isArray(made?.group[key]);
+    const pair = Array.isArray(made.group[key]);
     return found.length > 0 && Array.isArray(value) === pair && (!pair || value.length === found.length)
       && found.every(({index, kind, options, least, most}) => {
         const part = index === null ? value : value[index];
