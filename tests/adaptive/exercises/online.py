@@ -68,12 +68,19 @@ def ridge_inside(w, g, z, n, lr, beta, l1, l2):
     return _weight(z, new, lr, beta + l2, l1, 0.0), z, new
 
 
+def no_ridge(w, g, z, n, lr, beta, l1, l2):
+    new = n + g * g
+    z = z + g - (np.sqrt(new) - np.sqrt(n)) / lr * w
+    return _weight(z, new, lr, beta, l1, 0.0), z, new
+
+
 MISTAKES = {
     only_gradients: "z is more than the sum of gradients: subtract sigma times the weight, which ties it to its past",
     sigma_without_rate: "sigma is the growth of sqrt(n) divided by the learning rate",
     old_count: "the weight uses the new n, this gradient's square included",
     not_shrunk: "outside the threshold l1 must be subtracted from |z|, not only compared with it",
     wrong_sign: "the weight points against z: there is a minus in front",
+    no_ridge: "l2 is missing: it is added to (beta + sqrt(n)) / lr in the denominator",
     ridge_inside: "l2 stands beside (beta + sqrt(n)) / lr, it is not divided by the learning rate",
 }
 
