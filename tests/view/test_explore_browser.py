@@ -151,6 +151,8 @@ def test_a_number_is_typed_and_nonsense_is_marked(show):
     box.fill("nonsense")
     assert box.get_attribute("aria-invalid") == "true"
     assert np.array_equal(paths(page), before)
+    box.blur()
+    assert (box.input_value(), box.get_attribute("aria-invalid")) == ("0.01", None)
     box.fill("0.0123")
     assert box.get_attribute("aria-invalid") is None
     assert not np.array_equal(paths(page), before)

@@ -36,7 +36,10 @@ function numberRow(control, of, changed) {
   });
   const label = make("label", {for: id}, make("span", {class: "name"}, control.label));
   if (control.symbol) label.append(" ", make("i", {"aria-hidden": "true"}, control.symbol));
+  let shown = NaN;
   const show = (value) => {
+    if (value === shown) return; // while a path is dragged, most values stay
+    shown = value;
     const at = place[control.kind](control, value);
     slider.value = String(Math.round(PLACES * Math.min(1, Math.max(0, at))));
     slider.setAttribute("aria-valuetext", `${short(value)}`);
@@ -49,6 +52,11 @@ function numberRow(control, of, changed) {
     box.toggleAttribute("aria-invalid", false);
     if (Number.isNaN(value)) box.setAttribute("aria-invalid", "true");
     else changed(value);
+  });
+  box.addEventListener("blur", () => {
+    const value = shown;
+    shown = NaN;
+    show(value);
   });
   return {row: make("div", {class: "row"}, label, slider, box), show};
 }
