@@ -42,6 +42,7 @@ lab: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m dlopt.lab.bench
+	$(BIN)/python -m pytest -q -m timing tests/view
 
 # After a page was edited: bring its twin in step, and store the outputs that the checks compare.
 pages: $(INSTALLED)

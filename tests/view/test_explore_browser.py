@@ -259,6 +259,7 @@ def test_switches_and_menus_reach_the_rule(show):
     np.testing.assert_allclose(paths(page), explorer.paths(), rtol=1e-11, atol=1e-11)
 
 
+@pytest.mark.timing
 def test_four_times_500_steps_move_at_30_frames_a_second(show):
     page = show(explore.landscape("rosenbrock", optimizers=FOUR, steps=500))
     settle(page)
@@ -266,6 +267,7 @@ def test_four_times_500_steps_move_at_30_frames_a_second(show):
     assert best >= 30, best
 
 
+@pytest.mark.timing
 def test_it_is_ready_half_a_second_after_the_page(show):
     waits = []
     for _ in range(6):  # other work on the machine only adds to it
