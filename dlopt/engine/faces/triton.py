@@ -7,6 +7,7 @@ contracted, so that it gives NumPy's bits wherever the CPU does. Under ``TRITON_
 from __future__ import annotations
 
 import functools
+import importlib.util
 import itertools
 import linecache
 import os
@@ -33,9 +34,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") == "1"
 @functools.cache
 def missing() -> str | None:
     """Why the face cannot run on this machine; None if it can."""
-    try:
-        import triton  # noqa: F401
-    except ImportError:
+    if importlib.util.find_spec("triton") is None:  # not imported: that takes memory where there is no GPU
         return "Triton is not installed: pip install 'dlopt[gpu]'"
     return None if INTERPRETED or torch.cuda.is_available() else "there is no GPU"
 
