@@ -1,7 +1,7 @@
 """Seeds × methods × settings on one task: run, tuned fairly, cached, as a tidy table."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -175,6 +175,7 @@ def tune(
     tuning_seeds: Sequence[int],
     seeds: Sequence[int],
     metric: str = "val_loss",
+    by: Callable[..., "pd.DataFrame"] | None = None,
     **options: Any,
 ) -> Tuning:
     """Choose each method's setting on some seeds, then run it on others.
@@ -187,6 +188,7 @@ def tune(
         task, methods, settings: as for :func:`run`; every method has the same number of settings.
         tuning_seeds, seeds: disjoint.
         metric: a column of the table; larger is better if "accuracy" is in its name.
+        by: what runs the trials, instead of :func:`run`: it takes task, methods, `seeds` and `settings`.
         options: other arguments of :func:`run`, the same for tuning and results.
 
     Raises:
@@ -203,7 +205,8 @@ def tune(
     if set(tuning_seeds) & set(seeds):
         raise ValueError(f"seeds {sorted(set(tuning_seeds) & set(seeds))} are used for tuning and for results")
     chosen = _settings(methods, settings)
-    trials = run(task, methods, seeds=tuning_seeds, settings=chosen, **options)
+    by = by or run
+    trials = by(task, methods, seeds=tuning_seeds, settings=chosen, **options)
     if metric not in trials:
         raise ValueError(f"no metric {metric!r} among {', '.join(trials.columns)}")
     if options.get("target"):
@@ -217,7 +220,7 @@ def tune(
     for method, found in edges.items():
         for name, side in found.items():
             print(f"{method}: the best {name} = {best[method][name]:g} is the {side} tried; extend the range")
-    results = run(task, methods, seeds=seeds, settings={m: [setting] for m, setting in best.items()}, **options)
+    results = by(task, methods, seeds=seeds, settings={m: [setting] for m, setting in best.items()}, **options)
     return Tuning(best, edges, trials, results.assign(at_edge=results["method"].map(lambda m: bool(edges[m]))))
 
 

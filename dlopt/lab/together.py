@@ -1,5 +1,6 @@
 """Many small runs at once: seeds and settings side by side in one stacked model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -8,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from dlopt.lab.experiment import Tuning
+from dlopt.lab.experiment import Tuning, tune
 from dlopt.lab.optional import require
-from dlopt.lab.settings import Setting, at_edge
+from dlopt.lab.settings import Setting
 from dlopt.lab.tasks import Task
 from dlopt.lab.training import Factory
 
@@ -46,7 +47,7 @@ def run_together(
     Returns:
         A table with the columns `task`, `method`, `trial`, the setting's keywords, `seed`, `step`, `train_loss` (at
         step 0 of the first batch, then the mean since the last record) and the task's metrics. A run that diverges
-        goes on, with losses that are not finite.
+        goes on, with losses that are infinite.
 
     Example:
         >>> from dlopt.lab.tasks import digits_mlp
@@ -64,23 +65,8 @@ def run_together(
     return require("pandas").DataFrame(frames)
 
 
-def tune_together(
-    task: Task,
-    methods: Mapping[str, Factory],
-    settings: Mapping[str, Sequence[Setting]],
-    *,
-    tuning_seeds: Sequence[int],
-    seeds: Sequence[int],
-    metric: str = "val_loss",
-    **options: Any,
-) -> Tuning:
-    """:func:`dlopt.lab.tune` by :func:`run_together`.
-
-    Returns:
-        The same record; a setting's score is the mean of `metric` at the last step over the tuning seeds.
-
-    Raises:
-        ValueError: the seeds overlap, or methods have unequal numbers of settings.
+def tune_together(task: Task, methods: Mapping[str, Factory], settings: Any, **options: Any) -> Tuning:
+    """:func:`dlopt.lab.tune` by :func:`run_together`: its arguments, its record, its errors.
 
     Example:
         >>> from dlopt.lab.tasks import digits_mlp
@@ -88,20 +74,7 @@ def tune_together(
         ...                       tuning_seeds=[0], seeds=[1], steps=20)
         gd: the best lr = 0.1 is the smallest tried; extend the range
     """
-    if set(tuning_seeds) & set(seeds) or len({len(settings[method]) for method in methods}) != 1:
-        raise ValueError("seeds for tuning and for results must differ, and methods have as many settings each")
-    trials = run_together(task, methods, seeds=tuning_seeds, settings=settings, **options)
-    last = trials[trials["step"] == trials["step"].max()]
-    scores = last.groupby(["method", "trial"])[metric].mean().fillna(float("inf"))
-    scores = -scores if "accuracy" in metric else scores
-    best = {method: settings[method][int(scores[method].idxmin())] for method in methods}
-    edges = {method: at_edge(best[method], settings[method]) for method in methods}
-    for method, found in edges.items():
-        for name, side in found.items():
-            print(f"{method}: the best {name} = {best[method][name]:g} is the {side} tried; extend the range")
-    chosen = {method: [setting] for method, setting in best.items()}
-    results = run_together(task, methods, seeds=seeds, settings=chosen, **options)
-    return Tuning(best, edges, trials, results.assign(at_edge=results["method"].map(lambda m: bool(edges[m]))))
+    return tune(task, methods, settings, by=run_together, **options)
 
 
 def _together(
@@ -153,5 +126,6 @@ def _records(
             for parameter, values in zip(model.parameters(), stack, strict=True):
                 parameter.copy_(values[i])
             record = {"step": step, "train_loss": float(losses[trial, i]), **task.evaluate(model)}
-            rows.append((trial, seed, record))
+            missed = {name: math.inf for name, value in record.items() if math.isnan(value)}
+            rows.append((trial, seed, record | missed))
     return rows

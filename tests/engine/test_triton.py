@@ -48,6 +48,13 @@ def compiled(rule, dtypes, compute=torch.float32, writer="plain", aligned=True):
     return made.asm["ptx"]
 
 
+@pytest.mark.parametrize("compute, kind", [(torch.float32, "fp32"), (torch.float64, "fp64")], ids=str)
+def test_scalars_are_as_wide_as_the_arithmetic(compute, kind):
+    """A launch would take a Python number for float32, were the kernel not to say."""
+    function = face.kernel(Program(rule_of(dlopt.SGD.rules[0])), (compute,) * 2, compute, True)
+    assert [p.annotation_type for p in function.params if p.name.startswith("slot")] == [kind]
+
+
 def wide(ptx, what):
     return len(re.findall(rf"{what}\.global\.v4\.b32|{what}\.global\.v2\.b64", ptx))
 

@@ -48,8 +48,16 @@ def test_a_run_that_diverges_is_never_chosen(capsys):
     assert "largest" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("seeds, count", [([0], 2), ([1], 3)])
-def test_unfair_comparisons_are_refused(seeds, count):
+def test_the_loss_of_a_run_that_diverges_is_infinite():
+    """Not NaN, which a mean over seeds would leave out."""
+    table = run_together(TASKS[1], {"gd": torch.optim.SGD}, settings={"gd": [{"lr": 1e30}]}, seeds=[0, 1], steps=5)
+    assert (table.groupby("seed")[["train_loss", "val_loss"]].last() == float("inf")).all(axis=None)
+
+
+@pytest.mark.parametrize(
+    "seeds, count, words", [([0], 2, "used for tuning and for results"), ([1], 3, "the same number of settings")]
+)
+def test_unfair_comparisons_are_refused(seeds, count, words):
     settings = {"a": lab.grid(lr=[0.1, 0.2]), "b": lab.grid(lr=[0.1 * k for k in range(1, count + 1)])}
-    with pytest.raises(ValueError, match="must differ"):
+    with pytest.raises(ValueError, match=words):
         tune_together(TASKS[0], dict.fromkeys("ab", dlopt.SGD), settings, tuning_seeds=[0], seeds=seeds)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dlopt.engine import writing
@@ -18,7 +19,7 @@ from dlopt.engine.faces.javascript_printers import FunctionPrinter, MethodPrinte
 from dlopt.engine.program import BEFORE
 from dlopt.engine.rule import rule_of
 
-__all__ = ["RUNTIME", "Translator", "javascript"]
+__all__ = ["RUNTIME", "Translator", "as_json", "javascript"]
 
 RUNTIME = Path(__file__).with_name("runtime.js").read_text(encoding="utf-8")
 """What translated functions call, and the step of an optimizer: a script that defines ``dlopt``."""
@@ -103,7 +104,7 @@ class Translator:
         if getattr(cls, "matrix", True) or cls.sparse_only:
             raise TypeError(f"{name} has no element-wise rule for dense gradients: it does not run in a browser")
         made = cls([torch.zeros(1, requires_grad=True)], **hyper)
-        group = {key: _plain(value) for key, value in made.param_groups[0].items() if key != "params"}
+        group = {key: as_json(value) for key, value in made.param_groups[0].items() if key != "params"}
         moves = getattr(cls, "moves", {})
         methods = {key: self._method(cls, key) for key in ("hyper", "rule", "initial")}
         return js_object(
@@ -144,7 +145,12 @@ class Translator:
         return wanted
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
+def as_json(value: Any) -> Any:
+    """A hyperparameter as JSON has it: tensors and NumPy's numbers as numbers, tuples as lists.
+
+    >>> as_json((torch.tensor(0.5), 1))
+    [0.5, 1]
+    """
+    if isinstance(value, (torch.Tensor, np.generic)):
         return value.item()
-    return list(map(_plain, value)) if isinstance(value, tuple) else value
+    return [as_json(v) for v in value] if isinstance(value, (tuple, list)) else value

@@ -16,8 +16,7 @@ from dlopt.engine.rule import GrammarError, Rule
 if TYPE_CHECKING:
     from dlopt.engine.faces.javascript import Translator
 
-_NATIVE = {"sqrt", "abs", "sign", "exp", "log", "sin", "cos", "floor"}  # Math has them
-_OWN = {"maximum": "Math.max", "minimum": "Math.min"}
+_MATH = {"maximum": "max", "minimum": "min"}  # all other functions of xp have their name in Math
 _OPERATORS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.USub: "-", ast.UAdd: "+", ast.Not: "!"}
 _OPERATORS |= {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "===", ast.NotEq: "!=="}
 _OPERATORS |= {ast.And: "&&", ast.Or: "||", ast.Is: "===", ast.IsNot: "!=="}
@@ -117,7 +116,7 @@ class FunctionPrinter(_Expressions):
                     return f"({values[0]} ? {values[1]} : {values[2]})"
                 if name == "stored":
                     return values[0]
-                return f"{_OWN.get(name) or f'Math.{name}'}({', '.join(values)})"
+                return f"Math.{_MATH.get(name, name)}({', '.join(values)})"
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
                 values = [self.expression(a) for a in arguments]
                 scalars = {_key(k.arg): self.expression(k.value) for k in keywords}

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dlopt.engine.faces import threads
+from dlopt.engine.faces.fused import mixed, unfit
 from dlopt.engine.lowering import Lowered, Node, lower_program
 from dlopt.engine.program import Program
 
@@ -36,22 +37,9 @@ def missing() -> str | None:
 
 def refuses(batch: Batch) -> str | None:
     """Why this face cannot take `batch`; None if it can."""
-    if batch.program.matrix:
-        return "a matrix rule runs on the torch face"
-    if batch.device.type != "cpu":
-        return f"it runs on CPU tensors, not on {batch.device.type}"
-    if not batch.dense:
-        return "it needs plain strided tensors, not subclasses"
-    if not set(batch.dtypes) <= set(DTYPES):
-        return f"it takes {', '.join(map(str, DTYPES))}, not {batch.storage}"
-    if not batch.memory().distinct:
-        return "two parameters share one place in memory"
-    if batch.differentiable:
-        return "it does not record gradients"
-    if missing():
-        return missing()
-    if batch.compute is torch.float32 and torch.float64 in batch.dtypes:
-        return f"a float64 gradient or state beside {batch.storage} parameters is not compiled"
+    reason = unfit(batch, "cpu", DTYPES) or missing() or mixed(batch)
+    if reason:
+        return reason
     if torch.float16 in batch.dtypes and not _target().half:
         return "this processor converts no float16"
     return None

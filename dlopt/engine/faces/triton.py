@@ -6,6 +6,7 @@ contracted, so that it gives NumPy's bits wherever the CPU does. Under ``TRITON_
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import itertools
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dlopt.engine.faces.fused import mixed, unfit
 from dlopt.engine.lowering import Lowered, Node, lower_program
 from dlopt.engine.program import Program
 
@@ -41,21 +43,8 @@ def missing() -> str | None:
 
 def refuses(batch: Batch) -> str | None:
     """Why this face cannot take `batch`; None if it can."""
-    if batch.program.matrix:
-        return "a matrix rule runs on the torch face"
-    if batch.device.type != ("cpu" if INTERPRETED else "cuda"):
-        return f"it runs on CUDA tensors, not on {batch.device.type}"
-    if not batch.dense:
-        return "it needs plain strided tensors, not subclasses"
-    if not set(batch.dtypes) <= set(TYPES):
-        return f"it takes {', '.join(map(str, TYPES))}, not {batch.storage}"
-    if not batch.memory().distinct:
-        return "two parameters share one place in memory"
-    if batch.differentiable:
-        return "it does not record gradients"
-    if batch.compute is torch.float32 and torch.float64 in batch.dtypes:
-        return f"a float64 gradient or state beside {batch.storage} parameters is not compiled"
-    return missing()
+    device = "cpu" if INTERPRETED else "cuda"
+    return unfit(batch, device, tuple(TYPES)) or mixed(batch) or missing()
 
 
 def run(batch: Batch) -> None:
@@ -64,7 +53,8 @@ def run(batch: Batch) -> None:
     if len(chunks):
         call = kernel(batch.program, batch.dtypes, batch.compute, aligned)
         tensors = len(batch.streams[0])
-        with np.errstate(all="ignore"):  # the interpreter's arithmetic is NumPy's
+        device = contextlib.nullcontext() if INTERPRETED else torch.cuda.device(batch.device)
+        with device, np.errstate(all="ignore"):  # the interpreter's arithmetic is NumPy's
             call[(len(chunks),)](
                 chunks, pointers, tensors, *map(float, batch.slots), num_warps=4, enable_fp_fusion=False
             )

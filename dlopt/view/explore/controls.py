@@ -11,6 +11,7 @@ import torch
 
 from dlopt.engine import RuleOptimizer
 from dlopt.engine.checks import CONVENTIONS
+from dlopt.engine.faces.javascript import as_json
 from dlopt.engine.optimizer import ENGINE_DEFAULTS
 from dlopt.engine.rule import rule_of
 from dlopt.lab.landscapes import Landscape
@@ -44,14 +45,7 @@ def hyperparameters(cls: Any, **given: Any) -> dict[str, Any]:
     {'lr': 0.0001, 'betas': [0.9, 0.99], 'weight_decay': 0}
     """
     made = cls([torch.zeros(1, requires_grad=True)], **given)
-    return {name: plain(value) for name, value in made.defaults.items() if name not in _HIDDEN}
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: tensors and NumPy's numbers as numbers, tuples as lists."""
-    if isinstance(value, (torch.Tensor, np.generic)):
-        return value.item()
-    return [plain(v) for v in value] if isinstance(value, (tuple, list)) else value
+    return {name: as_json(value) for name, value in made.defaults.items() if name not in _HIDDEN}
 
 
 def controls(values: dict[str, Any]) -> list[Control]:

@@ -11,6 +11,7 @@ import torch
 
 import dlopt
 from dlopt.engine import RuleOptimizer
+from dlopt.engine.faces.javascript import as_json
 from dlopt.engine.rule import GrammarError
 
 from . import controls
@@ -73,7 +74,7 @@ def split(each: Any) -> tuple[Any, dict[str, Any]]:
     """
     match each:
         case {"name": which, "hyper": Mapping() as hyper} | (which, Mapping() as hyper):
-            return which, {str(key): controls.plain(value) for key, value in hyper.items()}
+            return which, {str(key): as_json(value) for key, value in hyper.items()}
         case str() | type() | FunctionType():
             return each, {}
         case _:
