@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache, partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dlopt.lab import losses, models
 from dlopt.lab.batches import Batch, split_batches
@@ -43,18 +43,19 @@ def class_sizes(sizes: Sequence[int], features: int = 64) -> Task:
     data = partial(_classes, sizes, features)
     return Task(
         name="class_sizes",
-        model=partial(_model, features, len(sizes)),
+        model=partial(_model, sizes, features),
         batches=partial(_batches, data),
         loss=losses.cross_entropy,
-        evaluate=partial(_evaluate, data),
+        evaluate=_evaluate,
         batch_size=sum(sizes),
         steps=300,
     )
 
 
-def _model(features: int, classes: int, seed: int) -> nn.Module:
-    model = models.logistic_regression(features, classes)
-    model.data_seed = seed  # type: ignore[assignment]  # so that it is judged on the inputs it was trained on
+def _model(sizes: tuple[int, ...], features: int, seed: int) -> nn.Module:
+    model = models.logistic_regression(features, len(sizes))
+    model.sizes = sizes  # type: ignore[assignment]  # with the inputs: it is judged on what it was trained on
+    model.register_buffer("inputs", _classes(sizes, features, seed).inputs, persistent=False)
     return model
 
 
@@ -62,11 +63,17 @@ def _batches(data: Callable[[int], Split], seed: int, batch_size: int) -> Iterat
     return split_batches(partial(data, seed), seed, batch_size)
 
 
-def _evaluate(data: Callable[[int], Split], model: nn.Module) -> dict[str, float]:
-    return losses.evaluate_groups(partial(data, model.data_seed), "full", model)  # type: ignore[arg-type]
+def _evaluate(model: nn.Module) -> dict[str, float]:
+    split = Split(model.inputs, _targets(model.sizes))  # type: ignore[arg-type]
+    return losses.evaluate_groups(lambda: split, "full", model)
+
+
+@lru_cache
+def _targets(sizes: tuple[int, ...]) -> Tensor:
+    return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
 
 
 @lru_cache
 def _classes(sizes: tuple[int, ...], features: int, seed: int) -> Split:
-    targets = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
+    targets = _targets(sizes)
     return Split(torch.rand(len(targets), features, generator=torch.Generator().manual_seed(seed)), targets)

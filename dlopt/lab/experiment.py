@@ -1,18 +1,16 @@
 """Seeds × methods × settings on one task: run, tuned fairly, cached, as a tidy table."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from dlopt.lab.cache import cache_directory, environment, load_columns, save_columns
 from dlopt.lab.fingerprint import fingerprint
 from dlopt.lab.optional import require
 from dlopt.lab.settings import Setting, at_edge
 from dlopt.lab.tasks import Task
-from dlopt.lab.training import Factory, Job, Schedule, is_better, train
+from dlopt.lab.training import Factory, Job, Schedule, is_better
+from dlopt.lab.workers import share, stack
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +19,6 @@ __all__ = ["Tuning", "run", "steps_to", "tune"]
 
 _RUN = ["task", "method", "trial", "seed"]
 _WHOLE = {"step": "int64", "gradients": "int64", "diverged": "bool"}
-_MANY = 10  # runs; to start another process takes the time of some ten short ones
 
 
 def run(
@@ -35,6 +32,7 @@ def run(
     every: int | None = None,
     schedule: Schedule | None = None,
     target: tuple[str, float] | None = None,
+    together: bool = False,
     n_jobs: int | None = None,
     progress: bool = True,
     cache: bool = True,
@@ -57,6 +55,9 @@ def run(
         schedule: step (from 0) → factor on the learning rates.
         target: ``(metric, value)``: a run stops at the first record that reaches it, and has no later
             records.
+        together: train all runs of a method side by side, stacked into one model: a small model's step is hardly
+            more than the cost of calling PyTorch, and fifty runs pay it once. The same runs but for rounding; for
+            methods that work element by element, see :mod:`dlopt.lab.together`.
         n_jobs: as in `joblib.Parallel`; -1 takes all cores. None leaves it to `joblib.parallel_config`, which
             also chooses other backends (Dask, Ray); where that says nothing, many runs are shared between this
             process and one more. Each uses one thread.
@@ -71,11 +72,13 @@ def run(
 
     Raises:
         ValueError: no methods, repeated or negative seeds, methods with unequal numbers of settings, a
-            keyword that is also a column, steps, batch size or interval below 1, or an unknown target metric.
+            keyword that is also a column, steps, batch size or interval below 1, an unknown target metric, or runs
+            that cannot be trained together.
         TypeError: something cannot be hashed for the cache (pass ``cache=False``).
         ImportError: pandas, joblib or tqdm is missing.
 
     Example:
+        >>> import torch
         >>> from dlopt.lab.tasks import least_squares
         >>> table = run(least_squares(), {"gd": torch.optim.SGD}, settings=[{"lr": 0.1}], seeds=[0, 1],
         ...             steps=20, batch_size=265, every=10, cache=False, progress=False)
@@ -102,12 +105,17 @@ def run(
     if target and target[0] not in task.evaluate(task.model(0)):
         raise ValueError(f"the task has no metric {target[0]!r}; it has {', '.join(task.evaluate(task.model(0)))}")
 
-    surroundings = fingerprint(environment()) if cache else ""
-    keys = [fingerprint((surroundings, vars(job))) if cache else "" for job in jobs]
-    files = [cache_directory() / "runs" / key[:2] / f"{key}.npz" for key in keys]
+    if together and n_jobs not in (None, 1):
+        raise ValueError(f"runs that are trained together share one process: leave n_jobs out, got {n_jobs}")
+    size = len(jobs) // len(methods) if together else 1
+    groups = [range(first, first + size) for first in range(0, len(jobs), size)]
+    surroundings = fingerprint((environment(), together)) if cache else ""
+    hashes = [fingerprint((surroundings, [vars(jobs[i]) for i in group])) if cache else "" for group in groups]
+    files = [cache_directory() / "runs" / key[:2] / f"{key}-{i}.npz" for key in hashes for i in range(size)]
     records = [load_columns(file) if cache else None for file in files]
-    missing = [i for i, known in enumerate(records) if known is None]
-    for i, record in _work(jobs, missing, n_jobs, progress):
+    missing = [group for group in groups if any(records[i] is None for i in group)]
+    work = stack(jobs, missing, progress) if together else share(jobs, [i for (i,) in missing], n_jobs, progress)
+    for i, record in work:
         records[i] = record
         if cache:
             save_columns(files[i], record)
@@ -175,7 +183,6 @@ def tune(
     tuning_seeds: Sequence[int],
     seeds: Sequence[int],
     metric: str = "val_loss",
-    by: Callable[..., "pd.DataFrame"] | None = None,
     **options: Any,
 ) -> Tuning:
     """Choose each method's setting on some seeds, then run it on others.
@@ -188,13 +195,13 @@ def tune(
         task, methods, settings: as for :func:`run`; every method has the same number of settings.
         tuning_seeds, seeds: disjoint.
         metric: a column of the table; larger is better if "accuracy" is in its name.
-        by: what runs the trials, instead of :func:`run`: it takes task, methods, `seeds` and `settings`.
         options: other arguments of :func:`run`, the same for tuning and results.
 
     Raises:
         ValueError: the seeds overlap, `metric` is unknown, or as for :func:`run`.
 
     Example:
+        >>> import torch
         >>> from dlopt.lab.settings import grid
         >>> from dlopt.lab.tasks import least_squares
         >>> found = tune(least_squares(), {"gd": torch.optim.SGD}, grid(lr=[0.01, 0.1, 10.0]),
@@ -205,8 +212,7 @@ def tune(
     if set(tuning_seeds) & set(seeds):
         raise ValueError(f"seeds {sorted(set(tuning_seeds) & set(seeds))} are used for tuning and for results")
     chosen = _settings(methods, settings)
-    by = by or run
-    trials = by(task, methods, seeds=tuning_seeds, settings=chosen, **options)
+    trials = run(task, methods, seeds=tuning_seeds, settings=chosen, **options)
     if metric not in trials:
         raise ValueError(f"no metric {metric!r} among {', '.join(trials.columns)}")
     if options.get("target"):
@@ -220,7 +226,7 @@ def tune(
     for method, found in edges.items():
         for name, side in found.items():
             print(f"{method}: the best {name} = {best[method][name]:g} is the {side} tried; extend the range")
-    results = by(task, methods, seeds=seeds, settings={m: [setting] for m, setting in best.items()}, **options)
+    results = run(task, methods, seeds=seeds, settings={m: [setting] for m, setting in best.items()}, **options)
     return Tuning(best, edges, trials, results.assign(at_edge=results["method"].map(lambda m: bool(edges[m]))))
 
 
@@ -244,47 +250,3 @@ def _settings(
     if clash:
         raise ValueError(f"settings may not be called {', '.join(sorted(clash))}: columns of the table are")
     return chosen
-
-
-def _work(
-    jobs: Sequence[Job], missing: Sequence[int], n_jobs: int | None, progress: bool
-) -> Iterator[tuple[int, dict[str, list[float]]]]:
-    """Do the missing jobs, in any order, each given back with its number as soon as it is done."""
-    if not missing:
-        return
-    joblib, tqdm = require("joblib"), require("tqdm.auto").tqdm
-    backend, configured = joblib.parallel.get_active_backend()
-    at_once = "generator_unordered" if backend.supports_return_generator else "list"
-    with contextlib.ExitStack() as stack:
-        hidden = {} if progress else {"disable": True}  # given, it would overrule TQDM_DISABLE
-        bar = stack.enter_context(tqdm(total=len(missing), unit="run", leave=False, **hidden))
-        stack.callback(torch.set_num_threads, torch.get_num_threads())
-        if n_jobs is None and configured is None and backend.nesting_level == 0 and len(missing) >= _MANY:
-            finished: Iterator[tuple[int, dict[str, list[float]]]] = _shared(jobs, missing)
-        else:
-            work = (joblib.delayed(_numbered)(i, jobs[i]) for i in missing)
-            finished = joblib.Parallel(n_jobs=n_jobs, return_as=at_once)(work)
-        for numbered in finished:
-            bar.update()
-            yield numbered
-
-
-def _shared(jobs: Sequence[Job], missing: Sequence[int]) -> Iterator[tuple[int, dict[str, list[float]]]]:
-    """Half of the jobs in one other process, half in this one: two cores for the memory of one more process."""
-    pool = require("joblib.externals.loky").get_reusable_executor(max_workers=1)
-    todo: list[int] = list(reversed(missing))
-    away: list[Any] = []
-    while todo or away:
-        while todo and len(away) < 2:  # one at work, one waiting
-            i = todo.pop()
-            away.append(pool.submit(_numbered, i, jobs[i]))
-        if todo:
-            yield _numbered(i := todo.pop(), jobs[i])
-        away, done = [job for job in away if not job.done()], [job for job in away if job.done()]
-        if not (todo or done):
-            done = [away.pop(0)]
-        yield from (job.result() for job in done)
-
-
-def _numbered(i: int, job: Job) -> tuple[int, dict[str, list[float]]]:
-    return i, train(job)

@@ -1,6 +1,8 @@
 """Losses of the tasks, and how a model is judged on one part of the data."""
 
 from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,9 +19,24 @@ __all__ = [
     "half_squared_error",
     "logistic",
     "next_character",
+    "plain",
     "reconstruction",
+    "side_by_side",
     "squared_error",
 ]
+
+side_by_side: ContextVar[bool] = ContextVar("side_by_side", default=False)
+"""Whether many models are being judged at once, by `torch.func.vmap`."""
+
+
+def plain(value: Tensor) -> Any:
+    """A tensor of one number as a Python number; as it is while many models are judged at once.
+
+    Example:
+        >>> plain(torch.tensor(0.5))
+        0.5
+    """
+    return value if side_by_side.get() else value.item()
 
 
 def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
@@ -113,11 +130,11 @@ def evaluate_split(
     """
     split, training = part(), model.training
     model.eval()
-    metrics = {f"{prefix}_loss": float(loss(model, (split.inputs, split.targets)))}
+    metrics = {f"{prefix}_loss": plain(loss(model, (split.inputs, split.targets)))}
     if loss in (cross_entropy, logistic, squared_error):
         logits = model(split.inputs)
         guesses = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
-        metrics[f"{prefix}_accuracy"] = (guesses == split.targets).double().mean().item()
+        metrics[f"{prefix}_accuracy"] = plain((guesses == split.targets).double().mean())
     model.train(training)
     return metrics
 
@@ -134,7 +151,7 @@ def evaluate_groups(part: Callable[[], Split], prefix: str, model: nn.Module) ->
     split, metrics = part(), evaluate_split(part, prefix, cross_entropy, model)
     sizes = torch.bincount(split.targets)[split.targets]
     for name, chosen in (("common", sizes == sizes.max()), ("rare", sizes == sizes.min())):
-        metrics[f"{prefix}_loss_{name}"] = float(cross_entropy(model, (split.inputs[chosen], split.targets[chosen])))
+        metrics[f"{prefix}_loss_{name}"] = plain(cross_entropy(model, (split.inputs[chosen], split.targets[chosen])))
     return metrics
 
 
@@ -160,6 +177,6 @@ def evaluate_text(
     inputs, targets = cut_windows(characters, starts, context)
     logits = model(inputs)
     return {
-        f"{prefix}_loss": F.cross_entropy(logits.flatten(0, 1), targets.flatten()).item(),
-        f"{prefix}_accuracy": (logits.argmax(-1) == targets).double().mean().item(),
+        f"{prefix}_loss": plain(F.cross_entropy(logits.flatten(0, 1), targets.flatten())),
+        f"{prefix}_accuracy": plain((logits.argmax(-1) == targets).double().mean()),
     }

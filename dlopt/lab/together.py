@@ -1,131 +1,223 @@
-"""Many small runs at once: seeds and settings side by side in one stacked model."""
+"""Many small runs at once: seeds and settings side by side in one stacked model.
 
+Which methods can: one that works **element by element** (SGD, heavy ball, Adam, Lion) takes the same steps as by
+itself, but for rounding, for the losses are summed and each run has its own gradient. A method that looks at a whole
+tensor (Adafactor, LAMB, Muon, clipping by norm) would look at all runs at once: it is refused, as is any that does not
+say how it works. Nor may a method draw random numbers.
+
+Which tasks can: the model and its loss must be such that `torch.func.vmap` takes them, and batches of one size.
+"""
+
+import copy
 import math
-from collections.abc import Mapping, Sequence
+import time
+import types
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from dlopt.lab.experiment import Tuning, tune
-from dlopt.lab.optional import require
-from dlopt.lab.settings import Setting
-from dlopt.lab.tasks import Task
-from dlopt.lab.training import Factory
+from dlopt.engine.modes import ModeOptimizer
+from dlopt.engine.optimizer import RuleOptimizer
+from dlopt.lab import losses
+from dlopt.lab.task import Task
+from dlopt.lab.training import Job, diverge, is_better, make_row
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["train_together"]
 
-__all__ = ["run_together", "tune_together"]
+_TORCH = ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 
 
-def run_together(
-    task: Task,
-    methods: Mapping[str, Factory],
-    *,
-    seeds: Sequence[int],
-    settings: Mapping[str, Sequence[Setting]],
-    steps: int | None = None,
-    batch_size: int | None = None,
-    every: int | None = None,
-) -> "pd.DataFrame":
-    """:func:`dlopt.lab.run`, with all seeds and settings of a method stacked into one model.
+def train_together(
+    jobs: Sequence[Job], done: Callable[[int], Any] = lambda steps: None
+) -> list[dict[str, list[float]]]:
+    """Do the runs of one method, every setting with every seed, and return what :func:`~dlopt.lab.training.train` does.
 
-    A small model's step is hardly more than the cost of calling PyTorch; stacked, fifty runs pay it once. The losses
-    are summed, so each run has its own gradient, and a method that works **element by element** (SGD, heavy ball,
-    Adam, Lion) takes the same steps as by itself, but for rounding. A method that looks at a whole tensor (Adafactor,
-    LAMB, Muon, clipping by norm) would look at all runs at once: it does not belong here.
+    `seconds` are each run's share of the time. Sets torch to one thread in this process, and leaves it so.
 
     Args:
-        task: its model and loss must be such that `torch.func.vmap` takes them; batches of one size; no random numbers.
-        methods: name → factory ``(parameters, **setting)`` → an optimizer that works element by element.
-        seeds, steps, batch_size, every: as for :func:`dlopt.lab.run`.
-        settings: one list a method.
+        jobs: alike but for setting and seed; the settings one after another, each with the same seeds.
+        done: told after each record how many steps have been taken since the last.
 
-    Returns:
-        A table with the columns `task`, `method`, `trial`, the setting's keywords, `seed`, `step`, `train_loss` (at
-        step 0 of the first batch, then the mean since the last record) and the task's metrics. A run that diverges
-        goes on, with losses that are infinite.
+    Raises:
+        ValueError: the optimizer does not work element by element, or what clips its gradients might not.
+        RuntimeError: from `vmap`, for a model or a loss that it cannot take.
 
     Example:
-        >>> from dlopt.lab.tasks import digits_mlp
-        >>> table = run_together(digits_mlp((8,)), {"gd": torch.optim.SGD}, seeds=range(5),
-        ...                      settings={"gd": [{"lr": 0.01}, {"lr": 0.1}]}, steps=20, every=10)
-        >>> len(table), bool(table.query("step == 20").groupby("lr").val_loss.mean().is_monotonic_decreasing)
-        (30, True)
+        >>> from dlopt.lab.tasks import least_squares
+        >>> jobs = [Job(least_squares(), torch.optim.SGD, {"lr": lr}, seed, steps=4, batch_size=265, every=2)
+        ...         for lr in (0.1, 0.2) for seed in (0, 1)]
+        >>> [(records["step"], round(records["val_loss"][-1], 3)) for records in train_together(jobs)]
+        [([0, 2, 4], 0.329), ([0, 2, 4], 0.329), ([0, 2, 4], 0.315), ([0, 2, 4], 0.315)]
     """
-    steps, batch_size = steps or task.steps, batch_size or task.batch_size
-    frames = []
-    for method, factory in methods.items():
-        rows = _together(task, factory, settings[method], seeds, steps, batch_size, every or max(1, steps // 20))
-        labels = {"task": task.name, "method": method}
-        frames += [labels | {"trial": k} | dict(settings[method][k]) | {"seed": s} | row for k, s, row in rows]
-    return require("pandas").DataFrame(frames)
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        return _train(jobs, done)
 
 
-def tune_together(task: Task, methods: Mapping[str, Factory], settings: Any, **options: Any) -> Tuning:
-    """:func:`dlopt.lab.tune` by :func:`run_together`: its arguments, its record, its errors.
-
-    Example:
-        >>> from dlopt.lab.tasks import digits_mlp
-        >>> found = tune_together(digits_mlp((8,)), {"gd": torch.optim.SGD}, {"gd": [{"lr": v} for v in (0.1, 1e3)]},
-        ...                       tuning_seeds=[0], seeds=[1], steps=20)
-        gd: the best lr = 0.1 is the smallest tried; extend the range
-    """
-    return tune(task, methods, settings, by=run_together, **options)
-
-
-def _together(
-    task: Task, factory: Factory, settings: Sequence[Setting], seeds: Sequence[int],
-    steps: int, batch_size: int, every: int,
-) -> list[tuple[int, int, dict[str, float]]]:  # fmt: skip
-    """(trial, seed, record) of every run."""
-    models = [[task.model(seed) for seed in seeds] for _ in settings]
-    names = [name for name, _ in models[0][0].named_parameters()]
-    stacks = []
-    for row in models:
-        alike = zip(*map(nn.Module.parameters, row), strict=True)
-        stacks.append([torch.stack([p.detach() for p in ps]).requires_grad_() for ps in alike])
-    optimizers = [factory(stack, **setting) for stack, setting in zip(stacks, settings, strict=True)]
-    batches = [task.batches(seed, batch_size) for seed in seeds]
-    losses = vmap(partial(_loss, task, models[0][0], names))
-    total, since = torch.zeros(len(settings), len(seeds)), 0
-    rows: list[tuple[int, int, dict[str, float]]] = []
-    for step in range(1, steps + 1):
-        drawn = [torch.stack(parts) for parts in zip(*map(next, batches), strict=True)]
-        batch = [part.repeat(len(settings), *[1] * (part.dim() - 1)) for part in drawn]
-        each = losses([torch.cat(parts) for parts in zip(*stacks, strict=True)], batch)
-        total += each.detach().view_as(total)
+def _train(jobs: Sequence[Job], done: Callable[[int], Any]) -> list[dict[str, list[float]]]:
+    job, runs = jobs[0], _Runs(jobs)
+    rows = [[make_row(0, math.nan, metrics, 0, 0.0)] for metrics in runs.metrics()]
+    still, since, seconds = set(range(len(jobs))), 0, 0.0
+    history: list[Tensor] = []
+    for step in range(1, job.steps + 1):
+        started = time.perf_counter()
+        history.append(runs.step())
+        seconds += (time.perf_counter() - started) / len(jobs)
         if step == 1:
-            rows += _records(task, models, stacks, 0, total, seeds)
-        each.sum().backward()
-        for optimizer in optimizers:
+            for row, loss in zip(rows, history[0].tolist(), strict=True):
+                row[0]["train_loss"] = loss
+        if step % job.every and step != job.steps:
+            continue
+        each = torch.stack(history).double()
+        means, bad = each.mean(0).tolist(), (~each.isfinite()).double()
+        first = (since + 1 + bad.argmax(0)).tolist()  # the step at which a run diverged, if it did
+        lost = bad.any(0).tolist()
+        for i, metrics in enumerate(runs.metrics()):
+            if i not in still:
+                continue
+            rows[i].append(make_row(step, means[i], metrics, first[i] if lost[i] else step, seconds))
+            if not all(math.isfinite(value) for value in rows[i][-1].values()):
+                diverge(rows[i], job)
+                still.remove(i)
+            elif job.target and is_better(job.target[0], rows[i][-1][job.target[0]], than=job.target[1]):
+                still.remove(i)
+        done(step - since)
+        history, since = [], step
+        if not still:
+            done(job.steps - step)
+            break
+    return [{name: [row[name] for row in found] for name in found[0]} for found in rows]
+
+
+class _Asked(nn.Module):
+    """Holds a model, so that `functional_call` may change its tensors while somebody looks at it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, ask: Callable[..., Any], *also: Any) -> Any:
+        return ask(self.model, *also)
+
+
+class _Runs:
+    """The runs' models, stacked, and an optimizer for every setting."""
+
+    def __init__(self, jobs: Sequence[Job]) -> None:
+        job = jobs[0]
+        seeds = list(dict.fromkeys(each.seed for each in jobs))
+        settings = [each.setting for each in jobs[:: len(seeds)]]
+        self.task, self.groups = job.task, len(settings)
+        self.models = [job.task.model(seed) for seed in seeds]
+        self.asked = _Asked(self.models[0])
+        job.task.evaluate(self.models[0])  # the data are loaded here: what is made inside vmap is vmap's
+        self.alike = _alike(self.models)
+        self.copies: dict[int, list[nn.Module]] = {}  # of the models, for what cannot be measured stacked
+        self.parameters = _stacked([_Asked(m).named_parameters() for m in self.models], self.groups)
+        self.buffers = _stacked([_Asked(m).named_buffers() for m in self.models], self.groups)
+        self.rows = [slice(k * len(seeds), (k + 1) * len(seeds)) for k in range(self.groups)]
+        self.views = [[p.detach()[part].requires_grad_() for p in self.parameters.values()] for part in self.rows]
+        for p in self.parameters.values():
+            p.requires_grad_()
+        self.optimizers = [job.factory(view, **setting) for view, setting in zip(self.views, settings, strict=True)]
+        for optimizer in self.optimizers:
+            _check_elementwise(optimizer)
+        rate = torch.optim.lr_scheduler.LambdaLR
+        self.schedulers = [rate(optimizer, job.schedule) for optimizer in self.optimizers] if job.schedule else []
+        self.batches = [job.task.batches(seed, job.batch_size) for seed in seeds]
+
+    def step(self) -> Tensor:
+        """Take one step in every run, and return the losses before it."""
+        parts = list(zip(*map(next, self.batches), strict=True))
+        shared = [all(value is part[0] for value in part) for part in parts]
+        batch = [
+            part[0] if same else torch.stack(part).repeat(self.groups, *[1] * part[0].dim())
+            for part, same in zip(parts, shared, strict=True)
+        ]
+        ask = vmap(partial(_loss, self.task, self.asked), in_dims=(0, 0, tuple(None if same else 0 for same in shared)))
+        each = ask(self.parameters, self.buffers, tuple(batch))
+        gradients = torch.autograd.grad(each.sum(), list(self.parameters.values()), allow_unused=True)
+        for view, part, optimizer in zip(self.views, self.rows, self.optimizers, strict=True):
+            for p, gradient in zip(view, gradients, strict=True):
+                p.grad = None if gradient is None else gradient[part]
             optimizer.step()
-            optimizer.zero_grad()
-        if step % every == 0 or step == steps:
-            rows += _records(task, models, stacks, step, total / (step - since), seeds)
-            total, since = torch.zeros_like(total), step
-    return rows
+        for scheduler in self.schedulers:
+            scheduler.step()
+        return each.detach()
+
+    def metrics(self) -> list[dict[str, float]]:
+        """What the task measures, of every run."""
+        found = []
+        for group, optimizer in enumerate(self.optimizers):
+            if isinstance(optimizer, ModeOptimizer):
+                optimizer.eval()
+            found += self._measured(group)
+            if isinstance(optimizer, ModeOptimizer):
+                optimizer.train()
+        return found
+
+    def _measured(self, group: int) -> list[dict[str, float]]:
+        if self.alike:
+            tensors = {name: value[self.rows[group]] for name, value in {**self.parameters, **self.buffers}.items()}
+            token = losses.side_by_side.set(True)
+            try:
+                with torch.no_grad():
+                    measured = vmap(partial(functional_call, self.asked), in_dims=(0, None))(
+                        tensors, self.task.evaluate
+                    )
+                columns = [values.tolist() for values in measured.values()]
+                return [dict(zip(measured, row, strict=True)) for row in zip(*columns, strict=True)]
+            except (RuntimeError, TypeError, ValueError):  # it needs plain numbers, as a search for eigenvalues does
+                self.alike = False
+            finally:
+                losses.side_by_side.reset(token)
+        return self._measured_singly(group)
+
+    @torch.no_grad()
+    def _measured_singly(self, group: int) -> list[dict[str, float]]:
+        copies = self.copies.setdefault(group, copy.deepcopy(self.models))
+        for i, model in enumerate(copies):
+            for p, values in zip(model.parameters(), self.views[group], strict=True):
+                p.copy_(values[i])
+        return [self.task.evaluate(model) for model in copies]
 
 
-def _loss(task: Task, model: nn.Module, names: Sequence[str], parameters: Sequence[Tensor], batch: Any) -> Tensor:
-    called = partial(functional_call, model, dict(zip(names, parameters, strict=True)))
-    return task.loss(called, tuple(batch))  # type: ignore[arg-type]
+def _loss(task: Task, asked: _Asked, parameters: Any, buffers: Any, batch: Any) -> Tensor:
+    return functional_call(asked, {**parameters, **buffers}, (task.loss, batch))
 
 
-@torch.no_grad()
-def _records(
-    task: Task, models: Sequence[Sequence[nn.Module]], stacks: Sequence[Sequence[Tensor]],
-    step: int, losses: Tensor, seeds: Sequence[int],
-) -> list[tuple[int, int, dict[str, float]]]:  # fmt: skip
-    rows = []
-    for trial, (row, stack) in enumerate(zip(models, stacks, strict=True)):
-        for i, (seed, model) in enumerate(zip(seeds, row, strict=True)):
-            for parameter, values in zip(model.parameters(), stack, strict=True):
-                parameter.copy_(values[i])
-            record = {"step": step, "train_loss": float(losses[trial, i]), **task.evaluate(model)}
-            missed = {name: math.inf for name, value in record.items() if math.isnan(value)}
-            rows.append((trial, seed, record | missed))
-    return rows
+def _stacked(named: Iterable[Iterable[tuple[str, Tensor]]], times: int) -> dict[str, Tensor]:
+    """The tensors of one name of all models, one after another, and all of that so many times."""
+    alike = [dict(tensors) for tensors in named]
+    return {name: torch.stack([each[name].detach() for each in alike] * times) for name in alike[0]}
+
+
+def _alike(models: Sequence[nn.Module]) -> bool:
+    """Whether the models differ in nothing but the numbers in their parameters and buffers."""
+    own = vars(nn.Module())
+    for modules in zip(*(model.modules() for model in models), strict=True):
+        kept = [{name: value for name, value in vars(module).items() if name not in own} for module in modules]
+        if not all(map(_is_plain, kept[0].values())) or any(k != kept[0] for k in kept):
+            return False
+    return True
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether it is without doubt no tensor, and holds none."""
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, (bool, float, int, str, torch.dtype, types.FunctionType))
+
+
+def _check_elementwise(optimizer: torch.optim.Optimizer) -> None:
+    name = type(optimizer).__name__
+    ours = isinstance(optimizer, RuleOptimizer) and not optimizer.matrix
+    if not ours and not (type(optimizer).__module__.startswith("torch.optim.") and name in _TORCH):
+        raise ValueError(f"{name} is not known to work element by element: run it without together=True")
+    if optimizer._optimizer_step_pre_hooks:
+        raise ValueError(f"something looks at the gradients of {name} before it does: run it without together=True")

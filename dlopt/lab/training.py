@@ -13,7 +13,7 @@ from dlopt.engine.modes import ModeOptimizer
 from dlopt.lab.settings import Setting
 from dlopt.lab.tasks import Task
 
-__all__ = ["Factory", "Job", "Schedule", "is_better", "train", "worst"]
+__all__ = ["Factory", "Job", "Schedule", "diverge", "is_better", "make_row", "train", "worst"]
 
 Factory = Callable[..., torch.optim.Optimizer]
 Schedule = Callable[[int], float]
@@ -107,7 +107,7 @@ def _train(job: Job) -> dict[str, list[float]]:
         step_losses.append(loss.item())
         return loss
 
-    rows = [_row(0, math.nan, _metrics(job, model, optimizer), 0, 0.0)]
+    rows = [make_row(0, math.nan, _metrics(job, model, optimizer), 0, 0.0)]
     for step in range(1, job.steps + 1):
         started = time.perf_counter()
         batch = next(batches)
@@ -122,11 +122,11 @@ def _train(job: Job) -> dict[str, list[float]]:
         diverged = not math.isfinite(losses[-1])
         if step % job.every and step != job.steps and not diverged:
             continue
-        rows.append(_row(step, sum(losses) / len(losses), _metrics(job, model, optimizer), gradients, seconds))
+        rows.append(make_row(step, sum(losses) / len(losses), _metrics(job, model, optimizer), gradients, seconds))
         losses.clear()
         if diverged or not all(math.isfinite(value) for value in rows[-1].values()):
             rows[-1]["step"] = min(-(-step // job.every) * job.every, job.steps)
-            _fill(rows, job)
+            diverge(rows, job)
             break
         if job.target and is_better(job.target[0], rows[-1][job.target[0]], than=job.target[1]):
             break
@@ -143,20 +143,27 @@ def _metrics(job: Job, model: torch.nn.Module, optimizer: torch.optim.Optimizer)
     return metrics
 
 
-def _row(step: int, loss: float, metrics: dict[str, float], gradients: int, seconds: float) -> dict[str, Any]:
-    return (
-        {"step": step, "train_loss": loss}
-        | metrics
-        | {
-            "gradients": gradients,
-            "seconds": seconds,
-            "diverged": 0,
-        }
-    )
+def make_row(step: int, loss: float, metrics: dict[str, float], gradients: int, seconds: float) -> dict[str, Any]:
+    """One record.
+
+    Example:
+        >>> make_row(5, 0.5, {"val_loss": 0.25}, 5, 0.01)
+        {'step': 5, 'train_loss': 0.5, 'val_loss': 0.25, 'gradients': 5, 'seconds': 0.01, 'diverged': 0}
+    """
+    return {"step": step, "train_loss": loss, **metrics, "gradients": gradients, "seconds": seconds, "diverged": 0}
 
 
-def _fill(rows: list[dict[str, Any]], job: Job) -> None:
-    """Make the last record a diverged one, and repeat it at every step still to come."""
+def diverge(rows: list[dict[str, Any]], job: Job) -> None:
+    """Make the last record a diverged one, and repeat it at every step still to come.
+
+    Example:
+        >>> from dlopt.lab.tasks import least_squares
+        >>> job = Job(least_squares(), torch.optim.SGD, {"lr": 1e9}, seed=0, steps=5, batch_size=16, every=2)
+        >>> rows = [make_row(2, math.nan, {"val_accuracy": 0.5}, 2, 0.01)]
+        >>> diverge(rows, job)
+        >>> [(row["step"], row["train_loss"], row["val_accuracy"]) for row in rows]
+        [(2, inf, 0.0), (4, inf, 0.0), (5, inf, 0.0)]
+    """
     kept = ("step", "gradients", "seconds")
     bad = {name: value if name in kept else worst(name) for name, value in rows[-1].items()} | {"diverged": 1}
     rows[-1] = bad

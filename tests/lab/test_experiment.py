@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import dlopt
-from dlopt.lab import experiment
+from dlopt.lab import experiment, workers
 from dlopt.lab.experiment import run, steps_to, tune
 from dlopt.lab.settings import grid
 from dlopt.lab.tasks import digits_mlp, least_squares
@@ -33,7 +33,7 @@ def count_runs(monkeypatch):
         done.append(job)
         return train(job)
 
-    monkeypatch.setattr(experiment, "train", counted)
+    monkeypatch.setattr(workers, "train", counted)
     return done
 
 
@@ -122,7 +122,7 @@ def test_an_interrupted_experiment_resumes(monkeypatch):
         done.append(job)
         return train(job)
 
-    monkeypatch.setattr(experiment, "train", interrupted)
+    monkeypatch.setattr(workers, "train", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(least_squares(), METHODS, settings=SETTINGS, seeds=[0, 1], **QUICK)
     assert len(done) == 3
@@ -145,10 +145,10 @@ def test_workers_agree_with_this_process_and_take_lambdas():
 def test_many_runs_are_shared_with_one_other_process(monkeypatch):
     here = count_runs(monkeypatch)
     arguments = dict(task=least_squares(), methods=METHODS, settings=[{"lr": 0.1}], cache=False, **QUICK)
-    alone = run(**arguments, seeds=range(experiment._MANY), n_jobs=1)
-    assert len(here) == 2 * experiment._MANY
-    same(alone, run(**arguments, seeds=range(experiment._MANY)))
-    assert 2 * experiment._MANY < len(here) < 4 * experiment._MANY - 1
+    alone = run(**arguments, seeds=range(workers._MANY), n_jobs=1)
+    assert len(here) == 2 * workers._MANY
+    same(alone, run(**arguments, seeds=range(workers._MANY)))
+    assert 2 * workers._MANY < len(here) < 4 * workers._MANY - 1
 
 
 def test_an_error_in_the_other_process_is_raised_here():

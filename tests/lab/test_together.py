@@ -1,63 +1,178 @@
 """Stacked runs are the runs themselves, for methods that work element by element."""
 
+import math
+from dataclasses import replace
 from functools import partial
 
+import pandas as pd
 import pytest
 import torch
 
 import dlopt
 from dlopt import lab
+from dlopt.lab import workers
 from dlopt.lab.class_sizes import class_sizes
+from dlopt.lab.combined import muon_with_adamw
 from dlopt.lab.rotated import rotated
-from dlopt.lab.together import run_together, tune_together
+from dlopt.lab.sharpness import few_digits, with_sharpness
+from dlopt.lab.together import train_together
+from dlopt.sgd import clip_before_step, schedules
 
 METHODS = {
     "heavy ball": partial(dlopt.SGD, momentum=0.9),
     "Adam": dlopt.Adam,
+    "torch's AdamW": torch.optim.AdamW,
     "signs": partial(dlopt.Lion, betas=(0.9, 0.9), weight_decay=0),
+    "Schedule-Free": dlopt.ScheduleFreeAdamW,
 }
-SETTINGS = {name: lab.grid(lr=[lr, 2 * lr]) for name, lr in {"heavy ball": 0.05, "Adam": 0.01, "signs": 0.003}.items()}
-TASKS = [class_sizes([4, 2, 2, 1, 1], 6), lab.tasks.digits_mlp((8,)), rotated(lab.tasks.digits_mlp((8,)))]
+RATES = {"heavy ball": 0.05, "Adam": 0.01, "torch's AdamW": 0.01, "signs": 0.003, "Schedule-Free": 0.01}
+SETTINGS = {name: lab.grid(lr=[lr, 2 * lr]) for name, lr in RATES.items()}
+MLP = lab.tasks.digits_mlp((8,))
+TASKS = [
+    MLP,
+    class_sizes([4, 2, 2, 1, 1], 6),
+    rotated(MLP),
+    rotated(class_sizes([4, 2, 2, 1, 1], 6)),
+    lab.tasks.digits_convnet(4),
+    lab.tasks.logistic_regression(),
+    lab.tasks.least_squares(),
+    with_sharpness(few_digits(examples=20, widths=(4,))),
+]
+QUICK = dict(steps=7, batch_size=8, every=3, progress=False)
+GD = {"gd": torch.optim.SGD}
+
+
+def compare(task, methods, **options):
+    """The table of runs that were trained together, after it was compared with theirs by themselves."""
+    options = QUICK | options
+    stacked = lab.run(task, methods, **options, together=True, cache=False)
+    alone = lab.run(task, methods, **options, n_jobs=1, cache=False)
+    assert list(stacked.columns) == list(alone.columns)
+    exact = ["task", "method", "trial", "lr", "seed", "step", "gradients", "diverged"]
+    pd.testing.assert_frame_equal(stacked[exact], alone[exact])
+    for name in set(stacked.columns) - {*exact, "seconds"}:
+        assert stacked[name].to_numpy() == pytest.approx(alone[name].to_numpy(), rel=1e-3, abs=1e-4), name
+    return stacked
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 def test_every_run_is_as_by_itself(task):
-    options = dict(seeds=[3, 4], settings=SETTINGS, steps=7, batch_size=8, every=3)
-    stacked = run_together(task, METHODS, **options)
-    alone = lab.run(task, METHODS, **options, cache=False, progress=False, n_jobs=1)
-    key = ["method", "trial", "seed", "step"]
-    stacked, alone = (table.set_index(key).sort_index() for table in (stacked, alone))
-    assert list(stacked.index) == list(alone.index)
-    for name in ("lr", "train_loss", *task.evaluate(task.model(0))):
-        assert stacked[name].to_numpy() == pytest.approx(alone[name].to_numpy(), rel=1e-3, abs=1e-4), name
+    chosen = METHODS if task is MLP else {"Adam": dlopt.Adam}
+    compare(task, chosen, settings={name: SETTINGS[name] for name in chosen}, seeds=[3, 4])
+
+
+@pytest.mark.parametrize("method", ["heavy ball", "Adam"])
+def test_a_schedule_reaches_every_run(method):
+    options = dict(settings=SETTINGS[method], seeds=[0, 1])
+    falling = compare(MLP, {method: METHODS[method]}, schedule=schedules.cosine(7), **options)
+    constant = compare(MLP, {method: METHODS[method]}, **options)
+    assert (falling.query("step == 7").val_loss.values != constant.query("step == 7").val_loss.values).all()
+
+
+def test_a_run_stops_where_it_reaches_its_target():
+    table = compare(MLP, GD, settings=lab.grid(lr=[0.001, 0.1]), seeds=[0, 1], steps=60, target=("val_loss", 2.3))
+    assert table.query("lr == 0.1").step.max() < table.query("lr == 0.001").step.max() == 60
+
+
+def test_when_all_have_reached_it_nothing_more_is_done():
+    steps = []
+    jobs = [workers.Job(MLP, torch.optim.SGD, {"lr": 0.5}, s, 3000, 32, 30, None, ("val_loss", 2.0)) for s in (0, 1)]
+    records = train_together(jobs, steps.append)
+    assert sum(steps) == 3000 and max(len(found["step"]) for found in records) < 5
+
+
+def test_divergence_is_recorded_and_harms_no_other_run():
+    """The one loses by its loss, the other by its evaluation; a run beside them is as ever."""
+    table = compare(MLP, GD, settings=lab.grid(lr=[1e30, 0.1]), seeds=[0, 1], steps=8)
+    lost = table.query("lr > 1 and step > 0")
+    assert lost.diverged.all() and (lost[["train_loss", "val_loss"]] == math.inf).all(axis=None)
+    assert (lost.val_accuracy == 0).all() and not table.query("lr < 1").diverged.any()
+
+
+def test_each_model_is_judged_on_what_is_its_own():
+    """A model that keeps its seed cannot stand for the others."""
+
+    def model(seed):
+        made = MLP.model(seed)
+        made.place = seed
+        return made
+
+    task = replace(MLP, model=model, evaluate=lambda m: MLP.evaluate(m) | {"place": float(m.place)})
+    table = compare(task, GD, settings=lab.grid(lr=[0.1, 0.2]), seeds=[3, 5])
+    assert (table.place == table.seed).all()
 
 
 def test_it_chooses_what_tune_chooses():
-    options = dict(tuning_seeds=[0, 1], seeds=[2], steps=20, batch_size=8)
+    options = dict(tuning_seeds=[0, 1], seeds=[2], steps=20, batch_size=8, cache=False, progress=False)
     grid = {"Adam": lab.grid(lr=[0.001, 0.02, 50.0])}
-    ours = tune_together(TASKS[1], {"Adam": dlopt.Adam}, grid, **options)
-    theirs = lab.tune(TASKS[1], {"Adam": dlopt.Adam}, grid, **options, cache=False, progress=False, n_jobs=1)
+    ours, theirs = (lab.tune(MLP, {"Adam": dlopt.Adam}, grid, **options, together=flag) for flag in (True, False))
     assert ours.best == theirs.best and ours.edges == theirs.edges
     assert ours.results["val_loss"].iloc[-1] == pytest.approx(theirs.results["val_loss"].iloc[-1], rel=1e-3)
 
 
-def test_a_run_that_diverges_is_never_chosen(capsys):
-    grid = {"gd": lab.grid(lr=[1e30, 0.1])}
-    found = tune_together(TASKS[1], {"gd": torch.optim.SGD}, grid, tuning_seeds=[0], seeds=[1], steps=5)
-    assert found.best["gd"] == {"lr": 0.1}
-    assert "largest" not in capsys.readouterr().out
+def test_the_group_is_what_the_cache_keeps(monkeypatch):
+    """A run's rounding may depend on those beside it, so a group with one more seed is done anew."""
+    done = []
+
+    def counted(jobs, tell):
+        done.append(len(jobs))
+        return train_together(jobs, tell)
+
+    monkeypatch.setattr(workers, "train_together", counted)
+    options = dict(settings=lab.grid(lr=[0.1, 0.2]), together=True, **QUICK)
+    first = lab.run(MLP, {**GD, "Adam": dlopt.Adam}, seeds=[0, 1], **options)
+    pd.testing.assert_frame_equal(first, lab.run(MLP, {**GD, "Adam": dlopt.Adam}, seeds=[0, 1], **options))
+    assert done == [4, 4]
+    lab.run(MLP, GD, seeds=[0, 1], **options)
+    assert done == [4, 4]
+    lab.run(MLP, GD, seeds=[0, 1, 2], **options)
+    assert done == [4, 4, 6]
+    alone = lab.run(MLP, GD, seeds=[0, 1], **options | {"together": False})
+    assert done == [4, 4, 6] and (alone.seconds.values != first.query("method == 'gd'").seconds.values).any()
 
 
-def test_the_loss_of_a_run_that_diverges_is_infinite():
-    """Not NaN, which a mean over seeds would leave out."""
-    table = run_together(TASKS[1], {"gd": torch.optim.SGD}, settings={"gd": [{"lr": 1e30}]}, seeds=[0, 1], steps=5)
-    assert (table.groupby("seed")[["train_loss", "val_loss"]].last() == float("inf")).all(axis=None)
+def test_the_bar_counts_steps(capsys):
+    lab.run(MLP, GD, settings=[{"lr": 0.1}], seeds=[0], together=True, **QUICK | {"progress": True})
+    shown = capsys.readouterr().err
+    assert "0/7" in shown and "step" in shown
+
+
+def test_torch_is_left_as_it_was():
+    torch.set_num_threads(2)
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    lab.run(MLP, GD, settings=[{"lr": 0.1}], seeds=[0], together=True, **QUICK)
+    assert torch.get_num_threads() == 2 and torch.equal(torch.get_rng_state(), before)
+
+
+def clipped(params, lr):
+    return clip_before_step(dlopt.SGD(params, lr=lr), partial(dlopt.sgd.clip_grad_norm_, max_norm=1.0))
+
+
+class Own(torch.optim.SGD):
+    pass
 
 
 @pytest.mark.parametrize(
-    "seeds, count, words", [([0], 2, "used for tuning and for results"), ([1], 3, "the same number of settings")]
+    "factory, words",
+    [
+        (dlopt.Adafactor, "Adafactor is not known to work element by element"),
+        (torch.optim.LBFGS, "LBFGS is not known"),
+        (muon_with_adamw, "is not known"),
+        (Own, "Own is not known"),
+        (clipped, "looks at the gradients of SGD before it does"),
+    ],
 )
-def test_unfair_comparisons_are_refused(seeds, count, words):
-    settings = {"a": lab.grid(lr=[0.1, 0.2]), "b": lab.grid(lr=[0.1 * k for k in range(1, count + 1)])}
+def test_what_looks_at_whole_tensors_is_refused(factory, words):
     with pytest.raises(ValueError, match=words):
-        tune_together(TASKS[0], dict.fromkeys("ab", dlopt.SGD), settings, tuning_seeds=[0], seeds=seeds)
+        lab.run(MLP, {"m": factory}, settings=[{"lr": 0.1}], seeds=[0], together=True, **QUICK)
+
+
+def test_a_model_that_vmap_cannot_take_is_refused():
+    with pytest.raises(RuntimeError, match="rnn_tanh"):
+        lab.run(lab.tasks.character_recurrent(8), GD, settings=[{"lr": 0.1}], seeds=[0], together=True, **QUICK)
+
+
+def test_there_are_no_workers():
+    with pytest.raises(ValueError, match="share one process: leave n_jobs out, got 2"):
+        lab.run(MLP, GD, settings=[{"lr": 0.1}], seeds=[0], together=True, n_jobs=2, **QUICK)
