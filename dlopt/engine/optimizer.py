@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, TypedDict, Unpack
 
@@ -178,13 +179,21 @@ class RuleOptimizer(torch.optim.Optimizer):
                 ids = [id(p[1] if isinstance(p, tuple) else p) for p in params]
                 if len(ids) != len(set(ids)):
                     raise ValueError("optimizer contains a parameter group with duplicate parameters")
-        super().add_param_group(param_group)
+        _eager(torch.optim.Optimizer.add_param_group)(self, param_group)
         try:
             for p in self.param_groups[-1]["params"]:
                 self.check_parameter(p)
         except ValueError:
             self.param_groups.pop()
             raise
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients, as torch does: set them to None, or to zero."""
+        _eager(torch.optim.Optimizer.zero_grad)(self, set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that is needed to go on from here, as torch gives it."""
+        return _eager(torch.optim.Optimizer.state_dict)(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -255,6 +264,14 @@ class RuleOptimizer(torch.optim.Optimizer):
                 face.run(item.batch)
                 item.batch.finish()
         return loss
+
+
+def _eager(method: Callable[..., Any]) -> Callable[..., Any]:
+    """torch's `method`, but without what hides it from the compiler as long as there is none.
+
+    The decorator imports the compiler at the first call, which takes seconds and some 100 MB.
+    """
+    return method if "torch._dynamo" in sys.modules else inspect.unwrap(method)
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,24 @@ def test_import_is_cheap():
     assert in_new_interpreter(program).strip() == "[]"
 
 
+def test_training_does_not_import_torchs_compiler():
+    """It would take seconds and some 100 MB, in every process."""
+    program = """
+import sys, torch, dlopt
+from dlopt.lab.tasks import least_squares
+from dlopt.lab.training import Job, train
+p = torch.ones(3, requires_grad=True)
+opt = dlopt.SGD([p], lr=0.1, momentum=0.9)
+p.square().sum().backward()
+opt.step()
+opt.zero_grad()
+opt.load_state_dict(opt.state_dict())
+train(Job(least_squares(), dlopt.Adam, {"lr": 0.1}, 0, 2, 16, 1, lambda t: 1.0))
+print(p.grad, "torch._dynamo" in sys.modules)
+"""
+    assert in_new_interpreter(program).strip() == "None False"
+
+
 def test_every_public_name_is_there():
     for name in dlopt.lab.__all__:
         assert getattr(dlopt.lab, name) is not None
