@@ -144,7 +144,7 @@ class _Runs:
         gradients = torch.autograd.grad(each.sum(), list(self.parameters.values()), allow_unused=True)
         for view, part, optimizer in zip(self.views, self.rows, self.optimizers, strict=True):
             for p, gradient in zip(view, gradients, strict=True):
-                p.grad = None if gradient is None else gradient[part]
+                p.grad = None if gradient is None else gradient[part].contiguous()  # as the usual gradient is
             optimizer.step()
         for scheduler in self.schedulers:
             scheduler.step()
