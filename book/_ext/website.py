@@ -1,4 +1,4 @@
-"""The Sphinx extension of this book: finds the executed pages, and keeps the site off the network."""
+"""The Sphinx extension of this book: finds the executed pages, keeps the site off the network, names what has no name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from access import mend
 from pages import cache_path
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -38,8 +39,15 @@ def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
         copy(source / part, target / part)
 
 
+def mend_pages(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None and app.builder.format == "html":
+        for path in Path(app.outdir).rglob("*.html"):
+            path.write_text(mend(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", use_executed_pages)
     app.connect("builder-inited", drop_thebe, priority=1)
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", mend_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,13 +1,12 @@
-"""The finished site: complete, off the network, readable in light and dark, on a phone, by keyboard."""
+"""The finished site, read as text: complete, off the network, with a name on what needs one."""
 
 import re
-import shutil
 
 import pytest
+from access import mend
 from bs4 import BeautifulSoup
 from ravine import PICTURE, draw
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 RESOURCES = {
     "script": "src",
     "img": "src",
@@ -26,14 +25,6 @@ LOADED = {
     "dns-prefetch",
     "prefetch",
 }
-LOCAL = ("file:", "data:", "blob:")
-
-
-@pytest.fixture(scope="module")
-def documents(site):
-    paths = sorted(path for path in site.rglob("*.html") if "_static" not in path.parts)
-    read = {path: BeautifulSoup(path.read_text(), "html.parser") for path in paths}
-    return {path: document for path, document in read.items() if not document.select("meta[http-equiv=Refresh]")}
 
 
 def external(document):
@@ -71,6 +62,13 @@ def uncaptioned(document):
             yield str(picture)[:200]
 
 
+def nameless(document):
+    """What opens and closes, and says nothing to somebody who does not see it."""
+    for element in document.select("summary, dialog, #pst-primary-sidebar"):
+        if not element.get("aria-label") and not (element.name == "summary" and element.text.strip()):
+            yield str(element)[:200]
+
+
 def test_no_other_host_is_named_where_a_browser_would_fetch(documents, site):
     for path, document in documents.items():
         assert not list(external(document)), path
@@ -84,6 +82,21 @@ def test_every_picture_is_described_and_every_figure_has_a_caption(documents):
         assert not list(uncaptioned(document)), path
 
 
+def test_what_opens_has_a_name(documents):
+    for path, document in documents.items():
+        assert not list(nameless(document)), path
+
+
+def test_names_are_given_once():
+    bare = (
+        '<dialog id="pst-search-dialog"></dialog><a class="reference" href="b.html">L1 &amp; L2 </a><details><summary>'
+    )
+    named = mend(bare)
+    assert '<dialog id="pst-search-dialog" aria-label="Search">' in named
+    assert named.endswith('<summary aria-label="Pages under L1 &amp; L2">')
+    assert mend(named) == named
+
+
 @pytest.mark.parametrize(
     ("find", "html"),
     [
@@ -92,6 +105,8 @@ def test_every_picture_is_described_and_every_figure_has_a_caption(documents):
         (undescribed, '<article><img alt="_images/a.png" src="a.png"></article>'),
         (undescribed, "<article><svg></svg></article>"),
         (uncaptioned, '<div class="cell_output"><svg></svg></div>'),
+        (nameless, '<details><summary><i class="arrow"></i></summary></details>'),
+        (nameless, "<dialog>Search</dialog>"),
     ],
 )
 def test_these_checks_find_what_they_look_for(find, html):
@@ -109,62 +124,11 @@ def test_launch_buttons_open_the_notebook(documents, site, root):
     for path, document in documents.items():
         name = path.relative_to(site).with_suffix(".ipynb").as_posix()
         if (root / "book" / name).exists():
-            links = [a["href"] for a in document.find_all("a", href=True)]
-            assert any("mybinder.org" in link and link.endswith(f"book/{name}") for link in links), path
-            assert any("colab" in link and link.endswith(f"book/{name}") for link in links), path
+            links = {a.text.strip(): a["href"] for a in document.select(".dropdown-launch-buttons a[href]")}
+            assert links.keys() == {"Binder", "Colab"}, path
+            for label, host in (("Binder", "mybinder.org"), ("Colab", "colab.research.google.com")):
+                assert host in links[label] and links[label].endswith(f"book/{name}"), path
 
 
 def test_picture_of_the_home_page_is_what_its_script_draws():
     assert PICTURE.read_text() == draw()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed, so the pages were not opened in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--host-resolver-rules=MAP * ~NOTFOUND"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
-
-
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
-def test_pages_open_from_the_disk_with_the_network_off(browser, documents, scheme, width):
-    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
-    page = context.new_page()
-    wrong = []
-    page.on("request", lambda r: r.url.startswith(LOCAL) or wrong.append(f"fetches {r.url}"))
-    # What is still loading when the next page opens is aborted, and that is no fault.
-    page.on("requestfailed", lambda r: "ABORTED" in r.failure or wrong.append(f"could not load {r.url}"))
-    page.on("pageerror", lambda error: wrong.append(f"script error: {error}"))
-    for path, document in documents.items():
-        page.goto(path.as_uri())
-        page.wait_for_load_state("load")
-        if document.select(".math"):
-            page.wait_for_selector("mjx-container", state="attached")
-            page.evaluate("MathJax.startup.promise")
-            assert page.locator("mjx-container").count() >= len(document.select("article .math")), path
-            assert page.locator("mjx-merror").count() == 0, path
-        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
-    context.close()
-    assert not wrong, wrong
-
-
-def test_figures_follow_the_dark_theme(browser, site):
-    context = browser.new_context(color_scheme="dark")
-    page = context.new_page()
-    page.goto((site / "intro.html").as_uri())
-    seen = page.evaluate("getComputedStyle(document.querySelector('article svg[role=img]')).color")
-    assert min(map(int, re.findall(r"\d+", seen)[:3])) > 128, seen
-    context.close()
-
-
-def test_keyboard_reaches_the_text_first(browser, site):
-    page = browser.new_page()
-    page.goto((site / "intro.html").as_uri())
-    page.keyboard.press("Tab")
-    assert "Skip to main content" in page.evaluate("document.activeElement.textContent")
-    page.close()
