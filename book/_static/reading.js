@@ -23,3 +23,15 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => {
   document.documentElement.dataset.theme = theme;
 });
+
+// The theme takes the focus off a button that was clicked. Who pressed it by a key keeps the place.
+document.addEventListener(
+  "click",
+  (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (event.detail === 0) button.blur = () => {};
+    else delete button.blur;
+  },
+  true,
+);
