@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dlopt.lab import bench, data, landscapes, models, rare_words, streams, tasks
     from dlopt.lab.claims import assertion, claim
+    from dlopt.lab.digits_surfaces import digits_surfaces
     from dlopt.lab.dynamics import iterates, rate, step_map
     from dlopt.lab.edge import Valley, valley
     from dlopt.lab.experiment import Tuning, run, steps_to, tune
@@ -24,18 +25,21 @@ if TYPE_CHECKING:
         mean_interval,
         paired_test,
     )
+    from dlopt.lab.surface import Surface, Trace, filter_normalized, path_surface, random_surface
     from dlopt.lab.tasks import TASKS, Task
 
 __all__ = [
-    "LANDSCAPES", "Landscape", "TASKS", "Task", "Tuning", "Valley", "assertion", "bench", "bootstrap_interval",
-    "claim", "data", "effect_size", "equivalence", "few_digits", "grid", "holm", "iterates", "landscapes",
-    "mean_interval", "models", "paired_test", "rare_words", "rate", "run", "sample", "step_map", "steps_to",
-    "streams", "tasks", "tune", "valley", "with_sharpness",
+    "LANDSCAPES", "Landscape", "Surface", "TASKS", "Task", "Trace", "Tuning", "Valley", "assertion", "bench",
+    "bootstrap_interval", "claim", "data", "digits_surfaces", "effect_size", "equivalence", "few_digits",
+    "filter_normalized", "grid", "holm", "iterates", "landscapes", "mean_interval", "models", "paired_test",
+    "path_surface", "random_surface", "rare_words", "rate", "run", "sample", "step_map", "steps_to", "streams",
+    "tasks", "tune", "valley", "with_sharpness",
 ]  # fmt: skip
 
 _MODULES = ("bench", "data", "landscapes", "models", "rare_words", "streams", "tasks")
 _HOME = {
     "claims": ("assertion", "claim"),
+    "digits_surfaces": ("digits_surfaces",),
     "dynamics": ("iterates", "rate", "step_map"),
     "edge": ("Valley", "valley"),
     "experiment": ("Tuning", "run", "steps_to", "tune"),
@@ -45,6 +49,7 @@ _HOME = {
     "statistics": (
         "bootstrap_interval", "effect_size", "equivalence", "holm", "mean_interval", "paired_test",
     ),
+    "surface": ("Surface", "Trace", "filter_normalized", "path_surface", "random_surface"),
     "tasks": ("TASKS", "Task"),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOME.items() for name in names}

@@ -15,7 +15,7 @@ from dlopt.engine.checks import number
 __all__ = ["Surface", "Trace", "filter_normalized", "path_surface", "random_surface"]
 
 Loss = Callable[[nn.Module], Tensor]
-_AT_ONCE = 64  # points of the plane evaluated together
+_AT_ONCE = 16  # points of the plane evaluated together
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def random_surface(
     *,
     name: str = "surface",
     radius: float = 1.0,
-    points: int = 51,
+    points: int = 41,
     seed: int = 0,
     about: str = "",
 ) -> Surface:
@@ -144,7 +144,7 @@ def path_surface(
     paths: Mapping[str, Tensor],
     *,
     name: str = "paths",
-    points: int = 51,
+    points: int = 41,
     margin: float = 0.15,
     every: int = 1,
     about: str = "",
@@ -183,10 +183,7 @@ def path_surface(
         raise ValueError("no path to draw the plane through")
     origin = torch.stack([path[-1].double() for path in paths.values()]).mean(0)
     offsets = {who: path.double() - origin for who, path in paths.items()}
-    _, lengths, rows = torch.linalg.svd(torch.cat(list(offsets.values())), full_matrices=False)
-    if len(lengths) < 2 or lengths[1] <= 1e-9 * lengths[0]:
-        raise ValueError("the points of the paths lie on one line: they span no plane")
-    directions = rows[:2]
+    directions = _principal(torch.cat(list(offsets.values())))
     places = {who: offset @ directions.T for who, offset in offsets.items()}
     x, y = (_axis(torch.cat([p[:, k] for p in places.values()]), points, margin) for k in (0, 1))
     grid = _over(f, origin.to(theta), directions.to(theta), x, y)
@@ -201,6 +198,18 @@ def path_surface(
         for who, path in paths.items()
     )
     return Surface(name, x, y, grid, about, traces)
+
+
+def _principal(offsets: Tensor) -> Tensor:
+    """The two principal directions, shape ``(2, d)``; of few points in many dimensions, by their inner products.
+
+    The first point has positive coordinates, so that no library's choice of a sign turns the picture round.
+    """
+    squares, left = torch.linalg.eigh(offsets @ offsets.T)  # increasing
+    if len(squares) < 2 or squares[-2] <= 1e-12 * squares[-1]:
+        raise ValueError("the points of the paths lie on one line: they span no plane")
+    directions = (left[:, -2:].T @ offsets / squares[-2:, None].sqrt()).flip(0)
+    return directions * torch.where(directions @ offsets[0] < 0, -1.0, 1.0)[:, None]
 
 
 def _axis(places: Tensor, points: int, margin: float) -> np.ndarray:

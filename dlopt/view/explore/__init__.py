@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dlopt.engine import RuleOptimizer
     from dlopt.lab.landscapes import Landscape
+    from dlopt.lab.surface import Surface
 
     from .landscape_explorer import LandscapeExplorer
+    from .surface_explorer import SurfaceExplorer
 
     Optimizer = str | type[RuleOptimizer] | Callable[..., Any]
 
-__all__ = ["landscape"]
+__all__ = ["landscape", "surface"]
 
 _TWO = (("SGD", {"lr": 0.01, "momentum": 0.9}), ("Adam", {"lr": 0.3}))
 
@@ -70,3 +72,58 @@ def landscape(
     from .landscape_explorer import LandscapeExplorer
 
     return LandscapeExplorer(landscape, start, optimizers, steps=steps, noise=noise, seed=seed, view=view)
+
+
+def surface(
+    surfaces: Surface | Iterable[Surface] | None = None,
+    *,
+    surface: str | None = None,
+    beside: str = "",
+    paths: Iterable[str] | None = None,
+    step: int | None = None,
+    view: str = "plane",
+    colour: str = "log",
+    probe: tuple[float, float] = (0.0, 0.0),
+) -> SurfaceExplorer:
+    """The loss surface of a trained network, with training paths on it; two minima side by side at one scale.
+
+    Nothing is trained in the page: it shows what Python has computed, and reads losses only at points of the grid.
+    The loss of a path is that at its true parameters; the loss in the plane beneath it is another, and both are told.
+
+    Args:
+        surfaces: what :func:`dlopt.lab.random_surface` and :func:`dlopt.lab.path_surface` return, one to six. By
+            default those of :func:`dlopt.lab.digits_surfaces`, which takes some seconds once.
+        surface: the name of the one that is shown; the first by default.
+        beside: the name of another one to stand beside it, with the same colours; "" for none.
+        paths: names of the paths that are seen; all of them by default.
+        step: how far they are played, in records; to the end by default.
+        view: "plane", level lines seen from above, or "solid", a surface that can be turned.
+        colour: "log" or "linear", the scale of colours, level lines, heights and of the chart.
+        probe: where the loss is read.
+
+    Returns:
+        A widget. Its traits are the arguments after the first. ``probed()`` gives the losses under the probe,
+        ``traces()`` where the paths pass, ``python()`` the call that makes it.
+
+    Raises:
+        ValueError: a name is unknown, a number out of range, or there are too many surfaces.
+        ImportError: anywidget is not installed; the message says how to get it.
+
+    >>> import numpy as np
+    >>> from dlopt.lab import Surface
+    >>> axis = np.linspace(-1, 1, 5)
+    >>> bowl = Surface("bowl", axis, axis, np.add.outer(axis**2, 9 * axis**2))
+    >>> explorer = surface(bowl, probe=(0.5, 1.0))
+    >>> explorer.probed()
+    {'bowl': 3.25}
+    """
+    from dlopt.lab.digits_surfaces import digits_surfaces
+    from dlopt.lab.surface import Surface
+
+    from .surface_explorer import SurfaceExplorer
+
+    given = [surfaces] if isinstance(surfaces, Surface) else surfaces
+    return SurfaceExplorer(
+        digits_surfaces().values() if given is None else given, given is not None, surface=surface, beside=beside,
+        paths=None if paths is None else list(paths), step=step, view=view, colour=colour, probe=probe,
+    )  # fmt: skip

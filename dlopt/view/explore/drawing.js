@@ -1,6 +1,6 @@
 // How the landscape explorer looks: paths, picture, chart, controls and messages, all drawn from the state.
 
-class LandscapeDrawing {
+class LandscapeDrawing extends ExplorerView {
   draw() {
     this.frame = null;
     if (this.ended) return;
@@ -84,27 +84,13 @@ class LandscapeDrawing {
     this.view.show(state.view);
     this.source.textContent = this.tables.landscapes[state.landscape].source;
     this.boxes.forEach((box, k) => { if (box !== document.activeElement) box.value = String(state.start[k]); });
-    this.slider.max = String(state.steps);
-    this.slider.value = String(step);
-    this.count.textContent = `${step} / ${state.steps}`;
-    const word = this.playing ? "pause" : "play";
-    this.play.firstChild.firstChild.setAttribute("d", ICONS[word]);
-    this.play.setAttribute("aria-label", word);
-    this.play.title = word;
+    this.showPlayer(step);
     const texts = walks.map((walk, k) => {
       const value = walk.loss[step];
       return [Number.isFinite(value) ? `loss ${short(value)}` : "", fates[k].text].filter(Boolean).join(" \u00b7 ");
     });
     this.panel.update(this.tables, state, colours, texts);
     this.shared.update(state);
-  }
-
-  // Messages are said again only when they change.
-  tell(lines) {
-    const text = lines.join("\n");
-    if (this.told === text) return;
-    this.told = text;
-    this.messages.replaceChildren(...lines.map((line) => make("p", {}, line)));
   }
 
   describe(state, walks, fates) {

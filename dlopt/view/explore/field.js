@@ -2,8 +2,9 @@
 
 const ACROSS = 321, DOWN = 213, LEVELS = 14;
 
-// Values on a grid over the domain, row by row from the bottom, and how high each is among all.
-function fieldOf({f, domain: [left, right, low, high]}) {
+// Values on a grid over the domain, row by row from the bottom, and where each stands between the lightest colour and
+// the darkest: by how high it is among all, unless a `scale` of its own says it.
+function fieldOf({f, domain: [left, right, low, high]}, scale = null) {
   const z = new Float64Array(ACROSS * DOWN);
   for (let j = 0; j < DOWN; j++) {
     const y = low + (high - low) * j / (DOWN - 1);
@@ -14,7 +15,8 @@ function fieldOf({f, domain: [left, right, low, high]}) {
   const quantiles = Float64Array.from({length: 129}, (_, k) => at(k / 128));
   const wanted = Array.from({length: LEVELS}, (_, k) => at(((k + 0.6) / LEVELS) ** 1.7));
   const finite = sample.length / Math.ceil(z.length / 7);
-  return {z, quantiles, levels: [...new Set(wanted)], finite};
+  const place = scale?.place ?? ((value) => rank(quantiles, value));
+  return {z, quantiles, levels: scale?.levels ?? [...new Set(wanted)], finite, place, scale};
 }
 
 // The share of the picture that lies below `value`, from 0 to 1.
@@ -42,14 +44,14 @@ function rampOf(stops) {
   return ramp;
 }
 
-function imageOf({z, quantiles}, ramp) {
+function imageOf({z, place}, ramp) {
   const canvas = make("canvas", {width: ACROSS, height: DOWN}), context = canvas.getContext("2d");
   const image = context.createImageData(ACROSS, DOWN);
   for (let j = 0; j < DOWN; j++) {
     for (let i = 0; i < ACROSS; i++) {
       const value = z[j * ACROSS + i], k = 4 * ((DOWN - 1 - j) * ACROSS + i);
       if (!Number.isFinite(value)) continue;
-      const from = 3 * Math.round(255 * rank(quantiles, value));
+      const from = 3 * Math.round(255 * place(value));
       for (let c = 0; c < 3; c++) image.data[k + c] = ramp[from + c];
       image.data[k + 3] = 255;
     }

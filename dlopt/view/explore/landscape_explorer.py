@@ -28,8 +28,8 @@ class LandscapeExplorer(Explorer):
     """What :func:`dlopt.view.explore.landscape` returns; its traits and methods are described there."""
 
     scripts = (
-        "controls.js", "field.js", "plane.js", "solid.js", "loss.js", "walks.js", "panel.js", "state.js",
-        "drawing.js", "landscape.js",
+        "controls.js", "links.js", "view.js", "field.js", "plane.js", "solid.js", "loss.js", "walks.js", "panel.js",
+        "state.js", "drawing.js", "landscape.js",
     )  # fmt: skip
     state = ("landscape", "start", "optimizers", "steps", "noise", "seed", "step", "view")
 

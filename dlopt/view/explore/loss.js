@@ -61,7 +61,8 @@ function lossTicks(frame, {log, low, high}) {
   return found.filter((value) => Math.log10(value) > low && Math.log10(value) < high).map((value) => [value, short(value)]);
 }
 
-function lossAxes(context, frame, steps, scale, colours) {
+// `from` and `per` say what stands at the first step, and how far it is to the next.
+function lossAxes(context, frame, steps, scale, {from = 0, per = 1, title}, colours) {
   Object.assign(context, {font: colours.font, fillStyle: colours.muted, strokeStyle: colours.line, lineWidth: 1});
   Object.assign(context, {textAlign: "right", textBaseline: "middle"});
   for (const [value, label] of lossTicks(frame, scale)) {
@@ -73,15 +74,15 @@ function lossAxes(context, frame, steps, scale, colours) {
     context.stroke();
   }
   Object.assign(context, {textAlign: "center", textBaseline: "top"});
-  for (const k of ticks(0, steps, frame.w / 70)) context.fillText(short(k), frame.across(k), frame.bottom + 7);
+  for (const value of ticks(from, from + per * steps, frame.w / 70)) context.fillText(short(value), frame.across((value - from) / per), frame.bottom + 7);
   Object.assign(context, {textAlign: "left", textBaseline: "alphabetic"});
-  context.fillText(scale.log ? "loss above its minimum, by step" : "loss, by step", 4, 14);
+  context.fillText(title ?? (scale.log ? "loss above its minimum, by step" : "loss, by step"), 4, 14);
 }
 
 // Returns the frame, so that a pointer can be read as a step.
-function drawLoss(context, width, height, landscape, walks, {steps, step}, colours) {
+function drawLoss(context, width, height, landscape, walks, {steps, step, axis = {}}, colours) {
   const scale = lossScale(landscape, walks), frame = lossFrame(width, height, steps, scale);
-  lossAxes(context, frame, steps, scale, colours);
+  lossAxes(context, frame, steps, scale, axis, colours);
   context.beginPath();
   Object.assign(context, {strokeStyle: colours.muted, lineWidth: 1});
   context.moveTo(frame.across(step), frame.top);
@@ -110,4 +111,19 @@ function drawCurve(context, frame, {loss, finite}, k, step, base, colours) {
   Object.assign(context, {strokeStyle: colours.halo, lineWidth: 3});
   context.stroke();
   context.fill();
+}
+
+// The sign of a series, as on its path.
+function badge(k, colours) {
+  const canvas = make("canvas", {class: "badge", "aria-hidden": "true"}), context = sized(canvas, 34, 18);
+  Object.assign(context, {strokeStyle: colours.series[k], fillStyle: colours.series[k], lineWidth: 2.2});
+  context.setLineDash(DASHES[k]);
+  context.beginPath();
+  context.moveTo(1, 9);
+  context.lineTo(33, 9);
+  context.stroke();
+  context.setLineDash([]);
+  sign(context, SHAPES[k], 17, 9, 5.5);
+  context.fill();
+  return canvas;
 }

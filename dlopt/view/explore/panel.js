@@ -7,21 +7,6 @@ const SHARED = [
   {key: "seed", label: "seed", kind: "whole", low: 0, high: 100, least: 0, most: 2 ** 24},
 ];
 
-// The sign of a series, as on its path.
-function badge(k, colours) {
-  const canvas = make("canvas", {class: "badge", "aria-hidden": "true"}), context = sized(canvas, 34, 18);
-  Object.assign(context, {strokeStyle: colours.series[k], fillStyle: colours.series[k], lineWidth: 2.2});
-  context.setLineDash(DASHES[k]);
-  context.beginPath();
-  context.moveTo(1, 9);
-  context.lineTo(33, 9);
-  context.stroke();
-  context.setLineDash([]);
-  sign(context, SHAPES[k], 17, 9, 5.5);
-  context.fill();
-  return canvas;
-}
-
 // `hyper` with one value changed; of a pair, one half.
 function changed(hyper, defaults, {key, index}, value) {
   if (index === null) return {...hyper, [key]: value};

@@ -2,9 +2,10 @@
 
 const QUADS = 50, NODES = QUADS + 1, MESH = 5; // a line of the mesh for every fifth quad
 
-// Height of a value, from 0 to 1: by its rank where the landscape is best seen by its logarithm; else cut at the top.
-function heightOf(landscape, {quantiles}) {
-  if (landscape.log) return (v) => rank(quantiles, v);
+// Height of a value, from 0 to 1: as its colour where the field has a scale, or the landscape is best seen by its
+// logarithm; else cut at the top.
+function heightOf(landscape, {quantiles, place, scale}) {
+  if (landscape.log || scale) return place;
   const low = quantiles[0], high = quantiles[125];
   return (v) => Math.max(0, Math.min(1.04, (v - low) / (high - low)));
 }
@@ -18,7 +19,7 @@ function surfaceOf(landscape, field, colours) {
       const k = j * NODES + i, u = i / QUADS, v = j / QUADS;
       const value = landscape.f(left + u * (right - left), low + v * (high - low));
       nodes.set([2 * u - 1, 2 * v - 1, Number.isFinite(value) ? height(value) : NaN], 3 * k);
-      ranks[k] = rank(field.quantiles, value);
+      ranks[k] = field.place(value);
     }
   }
   const inside = (x, y) => left <= x && x <= right && low <= y && y <= high;

@@ -1,8 +1,6 @@
-// The state of the landscape explorer: read from the model, brought into a link, written as Python.
+// The state of the landscape explorer: what makes sense, what fits a landscape, the call that makes it.
 
 const KEYS = ["landscape", "start", "optimizers", "steps", "noise", "seed", "step", "view"];
-
-const stateOf = (model) => Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
 
 // A learning rate that fits the landscape.
 function withRate(tables, landscape, name, hyper = {}) {
@@ -16,15 +14,6 @@ function moved(tables, landscape, {optimizers}) {
   return {landscape, start: tables.landscapes[landscape].start, optimizers: fitted};
 }
 
-// A value as Python writes it.
-function python(value) {
-  if (value === null) return "None";
-  if (typeof value === "boolean") return value ? "True" : "False";
-  if (Array.isArray(value)) return `[${value.map(python).join(", ")}]`;
-  if (typeof value !== "object") return JSON.stringify(value);
-  return `{${Object.entries(value).map(([key, v]) => `${JSON.stringify(key)}: ${python(v)}`).join(", ")}}`;
-}
-
 // The call that makes this state; what is the reader's own goes by its name.
 function pythonCall(tables, {landscape, start, optimizers, steps, noise, seed, view}) {
   const where = tables.landscapes[landscape].own ? landscape : python(landscape);
@@ -34,37 +23,12 @@ function pythonCall(tables, {landscape, start, optimizers, steps, noise, seed, v
     + `    steps=${steps}, noise=${noise}, seed=${seed}, view=${python(view)},\n)`;
 }
 
-// Each explorer of a page has its own name in a link: explorers are counted from the top.
-const nameIn = (host) => `explorer-${[...document.querySelectorAll(".dlopt-explorer")].indexOf(host) + 1}`;
-
-function linkTo(host, state) {
-  const bytes = new TextEncoder().encode(JSON.stringify(state));
-  const text = btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
-  return `${location.href.split("#")[0]}#${nameIn(host)}.${text}`;
-}
-
-// The state in the page's address, if it is this explorer's and makes sense; a link may hold anything.
-function fromLink(host, tables) {
-  const [name, text] = location.hash.slice(1).split(".");
-  if (name !== nameIn(host) || !text) return null;
-  try {
-    const bytes = Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0));
-    return sensible(tables, JSON.parse(new TextDecoder().decode(bytes)));
-  } catch {
-    return null;
-  }
-}
-
 function sensible(tables, given) {
-  const number = (value, low, high, whole = true) =>
-    typeof value === "number" && value >= low && value <= high && (!whole || Number.isInteger(value));
-  const known = (table, name) => typeof name === "string" && Object.hasOwn(table, name);
-  const fits = known(tables.landscapes, given.landscape) && given.start?.length === 2
-    && given.start.every((x) => number(x, -1e9, 1e9, false)) && number(given.steps, 1, 5000)
-    && number(given.noise, 0, 1e6, false) && number(given.seed, 0, 2 ** 24) && number(given.step, 0, given.steps)
+  return knownIn(tables.landscapes, given.landscape) && given.start?.length === 2
+    && given.start.every((x) => numberIn(x, -1e9, 1e9, false)) && numberIn(given.steps, 1, 5000)
+    && numberIn(given.noise, 0, 1e6, false) && numberIn(given.seed, 0, 2 ** 24) && numberIn(given.step, 0, given.steps)
     && ["plane", "solid"].includes(given.view) && given.optimizers?.length >= 1 && given.optimizers.length <= MOST
-    && given.optimizers.every(({name, hyper}) => known(tables.optimizers, name) && sensibleHyper(tables.optimizers[name], hyper));
-  return fits ? Object.fromEntries(KEYS.map((key) => [key, given[key]])) : null;
+    && given.optimizers.every(({name, hyper}) => knownIn(tables.optimizers, name) && sensibleHyper(tables.optimizers[name], hyper));
 }
 
 // Each value is one that its control would take.
