@@ -18,6 +18,7 @@ from dlopt.engine.program import Program
 _PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
 _dtype, _device, _layout, _shape, _nbytes = map(attrgetter, ("dtype", "device", "layout", "shape", "nbytes"))
 _REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_STORED = {*_REAL, torch.int64}
 
 
 Clocks = dict[str, tuple[list[Tensor], Tensor]]
@@ -26,7 +27,7 @@ Clocks = dict[str, tuple[list[Tensor], Tensor]]
 
 @dataclass
 class Batch:
-    """``streams`` holds the gradients, the parameters, then each state, tensor by tensor.
+    """``streams`` holds the gradients, the parameters, then each state, tensor by tensor, in the program's order.
 
     ``dense`` says that every row is plain memory: the same elements in the same order in each stream.
     ``entries`` are the parameters' state dicts and ``keys`` the state keys of the streams after the second.
@@ -78,10 +79,9 @@ class Batch:
         """The streams of one tensor after another."""
         return map(list, zip(*self.streams, strict=True))
 
-    @staticmethod
-    def written(row: list[Tensor]) -> list[Tensor]:
-        """The tensors of a row that a step changes: all but the gradient."""
-        return row[1:]
+    def written(self, row: list[Tensor]) -> list[Tensor]:
+        """The tensors of a row that the rule and the writer have new values for: not the gradient."""
+        return row[1 : 1 + self.program.outputs]
 
     def replace_state(self, row: int, values: Iterable[Tensor]) -> None:
         """Keep new state tensors, with their graph, in the place of the old ones."""
@@ -89,7 +89,10 @@ class Batch:
             self.entries[row][key] = value
 
     def finish(self) -> None:
-        """Write what was gathered or resolved back into the tensors it came from."""
+        """Write what was gathered or resolved back into the tensors it came from; advance the counters."""
+        for stream, kind in zip(self.streams, self.program.kinds, strict=False):
+            if kind == "random":
+                torch._foreach_add_(stream, 1)
         for row, (index, *tensors) in zip(self.rows(), self.scatter, strict=False):
             for rows, tensor in zip(self.written(row), tensors, strict=True):
                 value = torch.view_as_complex(rows) if tensor.is_complex() else rows
@@ -131,14 +134,16 @@ class Known:
         return list(map(_nbytes, streams[0])) == self.bytes and all(map(Tensor.is_contiguous, streams[0]))
 
 
-def uniform(streams: list[list[Tensor]], known: Known | None) -> Known | None:
+def uniform(streams: list[list[Tensor]], known: Known | None, elements: int) -> Known | None:
     """The parameters and states if all streams are one batch as they are: plain, real, contiguous, alike.
+
+    The first `elements` streams have a value per element, the others not.
 
     torch itself sees to it that a gradient has its parameter's device and shape when it is assigned.
     """
     grads, *rest = streams
     if known is None or not known.holds(rest):
-        shapes = [list(map(_shape, stream)) for stream in streams]
+        shapes = [list(map(_shape, stream)) for stream in streams[:elements]]
         if any(s != shapes[0] for s in shapes) or not all(map(_alike, streams)):
             return None
         if len({stream[0].device for stream in streams}) != 1:
@@ -156,19 +161,29 @@ def uniform(streams: list[list[Tensor]], known: Known | None) -> Known | None:
 
 def _alike(stream: list[Tensor]) -> bool:
     dtypes = set(map(_dtype, stream))
-    if len(dtypes) != 1 or not dtypes <= _REAL or not set(map(type, stream)) <= _PLAIN:
+    if len(dtypes) != 1 or not dtypes <= _STORED or not set(map(type, stream)) <= _PLAIN:
         return False
     if len(set(map(_device, stream))) > 1 or set(map(_layout, stream)) != {torch.strided}:
         return False
     return all(map(Tensor.is_contiguous, stream)) and not any(map(Tensor.is_neg, stream))
 
 
-def aligned(row: list[Tensor]) -> bool:
-    """Whether one parameter's tensors hold the same elements in the same order in plain memory."""
+def plain(t: Tensor) -> bool:
+    """Whether `t` is a tensor of torch's own, not of a subclass such as DTensor."""
+    return type(t) in _PLAIN
+
+
+def aligned(row: list[Tensor], elements: int) -> bool:
+    """Whether one parameter's tensors hold the same elements in the same order in plain memory.
+
+    The first `elements` have a value per element. If others have not, the order must be the contiguous one.
+    """
     p = row[1]
+    if len(row) > elements and not p.is_contiguous():
+        return False
     if not {type(t) for t in row} <= _PLAIN or any(t.layout != torch.strided or t.is_neg() for t in row):
         return False
-    return all(t.stride() == p.stride() and t.shape == p.shape for t in row) and fills_memory(p)
+    return all(t.stride() == p.stride() and t.shape == p.shape for t in row[:elements]) and fills_memory(p)
 
 
 def fills_memory(t: Tensor) -> bool:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlopt.engine.gather import state_dtype
-from dlopt.engine.writing import WRITER_STATE
+from dlopt.engine.writing import COUNTER, MASTER, WRITER_STATE
 
 if TYPE_CHECKING:
     from dlopt.engine.optimizer import RuleOptimizer
@@ -73,6 +73,12 @@ def _count(number: Any, key: str, value: Any) -> float:
     return count
 
 
+def _counter(number: Any, value: Any) -> Tensor:
+    if not isinstance(value, Tensor) or value.dtype is not torch.int64 or value.dim():
+        raise ValueError(f"loaded {COUNTER} of parameter {number} is no int64 tensor of shape (): {value!r}")
+    return value.clone()
+
+
 def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, Any]) -> dict[str, Any]:
     clock, rule = set(optimizer.clock_keys()), set(optimizer.state_keys.values())
     writer = {key for keys in WRITER_STATE.values() for key in keys.values()}
@@ -90,11 +96,14 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
             count = _count(number, key, value)
             result[key] = torch.tensor(count, dtype=torch.float32 if key == "step" else torch.float64, device="cpu")
             continue
+        if key == COUNTER:
+            result[key] = _counter(number, value).to(p.device)
+            continue
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         due = tuple(optimizer.state_shape(symbols[key], p)) if key in symbols else tuple(p.shape)
         if shape != due:
             raise ValueError(f"loaded {key} of parameter {number} has shape {shape}, not {due}")
-        dtype = p.dtype if key in writer else state_dtype(p)
+        dtype = p.dtype if key in writer and key != MASTER else state_dtype(p)
         like = torch.zeros_like(p, dtype=dtype, requires_grad=False, memory_format=torch.preserve_format)
         like = like if due == tuple(p.shape) else torch.zeros(due, dtype=dtype, device=p.device)
         result[key] = like.copy_(value.to_dense() if value.is_sparse else value)

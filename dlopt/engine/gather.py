@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from numbers import Real
 from operator import attrgetter, is_, itemgetter
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dlopt.engine.batch import Batch, Clocks, aligned, computing, fills_memory, overlaps, uniform
+from dlopt.engine import rounding
+from dlopt.engine.batch import Batch, Clocks, aligned, computing, fills_memory, overlaps, plain, uniform
 from dlopt.engine.program import Program
 from dlopt.engine.scalars import evaluate
-from dlopt.engine.writing import WRITER_STATE
+from dlopt.engine.writing import COUNTER, MASTER, WRITER_STATE
 
 if TYPE_CHECKING:
     from dlopt.engine.optimizer import RuleOptimizer
@@ -99,7 +101,7 @@ def _at_once(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads
         step = _step(optimizer, group, clock)
         step.bases = {key: base for key, (_, base) in clocks.items()}
         streams = [grads, params, *(list(map(itemgetter(key), entries)) for key in step.keys)]  # type: ignore[arg-type]
-        known = uniform(streams, before)
+        known = uniform(streams, before, 1 + step.program.outputs)
     except (AttributeError, KeyError, TypeError, _Apart):  # not the usual case: looked at one by one
         return None
     if known is None:
@@ -193,9 +195,12 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
         symbols = step.program.rule.elements[2:]
         for k, key in enumerate(step.keys):
             if key not in entry:
-                entry[key] = new_state(optimizer, group, symbols[k], p) if k < len(symbols) else zeros_like(p, p.dtype)
+                own = k < len(symbols)
+                entry[key] = (
+                    new_state(optimizer, group, symbols[k], p) if own else writer_state(optimizer, group, key, p)
+                )
         row, scatter = gathered_row(optimizer, group, step, p, g, [entry[key] for key in step.keys])
-        alike = (kind, tuple(t.dtype for t in row), p.device, aligned(row), scatter[:1])
+        alike = (kind, tuple(t.dtype for t in row), p.device, aligned(row, 1 + step.program.outputs), scatter[:1])
         found.setdefault(alike, []).append((p, entry, row, scatter))
     pending = []
     for (kind, _, _, dense, _), members in found.items():
@@ -232,6 +237,18 @@ def new_state(optimizer: RuleOptimizer, group: Group, symbol: str, p: Tensor) ->
     return torch.full(shape, start, dtype=state_dtype(p), device=p.device)
 
 
+def writer_state(optimizer: RuleOptimizer, group: Group, key: str, p: Tensor) -> Tensor:
+    """The state `key` of the writer for the parameter `p` before its first step."""
+    if key == COUNTER:
+        number = next(
+            i for i, q in enumerate(chain.from_iterable(g["params"] for g in optimizer.param_groups)) if q is p
+        )
+        return torch.tensor(rounding.start(group["seed"], number), dtype=torch.int64, device=p.device)
+    if key == MASTER:
+        return zeros_like(p, state_dtype(p)).copy_(p.detach())
+    return zeros_like(p, p.dtype)
+
+
 def state_dtype(p: Tensor) -> torch.dtype:
     """The dtype of a rule's state for the parameter `p`: float32 or wider, complex for complex."""
     wide = computing(p.dtype)
@@ -264,6 +281,10 @@ def gathered_row(
 ) -> tuple[list[Tensor], tuple[Any, ...]]:
     """One parameter's streams as the faces take them, and where gathered rows go back to."""
     scatter: tuple[Any, ...] = ()
+    own = step.program.outputs - 1
+    state, others = state[:own], state[own:]
+    if others and not plain(p):
+        raise RuntimeError(f"stochastic rounding takes plain tensors, not {type(p).__name__}")
     if g.is_sparse:
         how = optimizer.sparse(group)
         if how is None:
@@ -283,6 +304,6 @@ def gathered_row(
         p, *state = (t.resolve_conj().resolve_neg().clone() for t in (p, *state))
     if p.is_complex():
         g, p, *state = (torch.view_as_real(t.resolve_conj().resolve_neg()) for t in (g, p, *state))
-    if type(p) in (Tensor, torch.nn.Parameter) and fills_memory(p) and (g.stride() != p.stride() or g.is_neg()):
+    if plain(p) and fills_memory(p) and (g.stride() != p.stride() or g.is_neg()):
         g = torch.empty_like(p, dtype=g.dtype, requires_grad=False).copy_(g)
-    return [g, p, *state], scatter
+    return [g, p, *state, *others], scatter

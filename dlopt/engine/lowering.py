@@ -152,6 +152,9 @@ def lower_program(program: Program) -> Lowered:
     scalars = {name: scalar(name) for name in program.scalars}
     g, p, *state = inputs
     split = len(rule.elements) - 2
+    reader = program.reader()
+    if reader:
+        (p,) = lower(reader, (p, *state[split:]), scalars)
     for transform in before:
         (g,) = lower(transform, (g, p)[: len(transform.elements)], scalars)
     d, *new = lower(rule, (g, p, *state[:split]), scalars)

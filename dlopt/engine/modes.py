@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dlopt.engine import faces
 from dlopt.engine.batch import Batch, aligned
+from dlopt.engine.faces.torch import namespace
 from dlopt.engine.gather import (
     LATER,
     Group,
@@ -20,11 +21,12 @@ from dlopt.engine.gather import (
     new_state,
     plain_value,
     state_dtype,
-    zeros_like,
+    writer_state,
 )
 from dlopt.engine.optimizer import RuleOptimizer
 from dlopt.engine.program import Program
-from dlopt.engine.writing import WRITER_STATE
+from dlopt.engine.rule import with_namespace
+from dlopt.engine.writing import WHOLE, WRITER_STATE
 
 Move = Callable[..., Any]
 
@@ -37,7 +39,7 @@ class ModeOptimizer(RuleOptimizer):
     Class attributes:
         moves: rule → the two rules that bring its parameters to the point to use, and back. They have the
             signature of a rule, but there is no gradient: the parameter stands in its place, with what
-            ``writing="kahan"`` has kept of it, so a move computes with `g` and proposes a change from `g`.
+            ``writing`` has kept of it, so a move computes with `g` and proposes a change from `g`.
 
     Going to the one point and back brings the parameters back up to rounding in their dtype, not bit for bit.
     """
@@ -106,7 +108,7 @@ def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], A
     """The batches of one group for a move: `moved` names, for the rule of a step, the rule to apply instead.
 
     Parameters without state stay where they are. There is no gradient: in its place stands the parameter, with what
-    Kahan's summation has kept of it, in the dtype of the state.
+    its writer has kept of it, in the dtype of the state.
 
     Raises:
         RuntimeError: the state is that of another rule.
@@ -120,18 +122,21 @@ def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], A
         t = entry["step"].item() if optimizer.counted else LATER
         program = Program(optimizer.as_rule(moved(optimizer.rule(group, t))), (), group["writing"])
         symbols, kept = program.rule.elements[2:], WRITER_STATE[program.writer].values()
-        new = {key: zeros_like(p, p.dtype) for key in kept if key not in entry}
+        new = {key: writer_state(optimizer, group, key, p) for key in kept if key not in entry}
         for symbol in symbols:
             if optimizer.state_keys[symbol] not in entry:
                 new[optimizer.state_keys[symbol]] = new_state(optimizer, group, symbol, p)
         entry |= new
         keys = (*(optimizer.state_keys[symbol] for symbol in symbols), *kept)
         step = Step(program, {name: hyper[name] for name in program.scalars}, keys, {})
-        whole = sum((entry[key] for key in kept), start=p.detach().to(state_dtype(p), copy=True))
+        whole = p.detach().to(state_dtype(p), copy=True)
+        if program.writer in WHOLE:
+            read = with_namespace(WHOLE[program.writer], namespace(state_dtype(p), p.dtype))
+            whole = read(whole, *(entry[key] for key in kept))
         row, scatter = gathered_row(optimizer, group, step, p, whole, [entry[key] for key in keys])
         back = [scatter] if scatter else []
         streams = [[tensor] for tensor in row]
-        batch = Batch(program, step.scalars, streams, aligned(row), False, [entry], keys, back)
+        batch = Batch(program, step.scalars, streams, aligned(row, 1 + program.outputs), False, [entry], keys, back)
         pending.append(Pending(batch, group, functools.partial(_add, optimizer, p, new)))
     return pending
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dlopt.engine import checkpoint, faces
 from dlopt.engine.batch import Known
+from dlopt.engine.checks import integer
 from dlopt.engine.gather import gather
 from dlopt.engine.lowering import lower_program
 from dlopt.engine.matrix import MatrixRule, matrix_rule
@@ -32,8 +33,11 @@ class EngineOptions(TypedDict, total=False):
         capturable: refused when True: it would keep step counts on the device, for a CUDA graph to capture, and no
             face does that yet.
         differentiable: let autograd record the step. Matrix rules do not.
-        writing: how the change reaches the parameter: ``"plain"``, or ``"kahan"`` for compensated summation,
-            which keeps what rounding to bfloat16 or float16 would lose, in one more tensor a parameter.
+        writing: how the change reaches a parameter of bfloat16 or float16. ``"plain"`` rounds to nearest.
+            ``"kahan"``, compensated summation, keeps what rounding loses in one more tensor of the parameter's dtype.
+            ``"master"`` keeps the parameter in float32 beside its rounding. ``"stochastic"`` rounds up or down at
+            random, right on average, and keeps a counter only; it is not recorded by `differentiable`.
+        seed: of the random numbers, a whole number from 0. Parameters, elements and steps have different ones.
     """
 
     maximize: bool
@@ -42,10 +46,11 @@ class EngineOptions(TypedDict, total=False):
     differentiable: bool
     fused: bool | None
     writing: str
+    seed: int
 
 
 ENGINE_DEFAULTS = EngineOptions(
-    maximize=False, foreach=None, capturable=False, differentiable=False, fused=None, writing="plain"
+    maximize=False, foreach=None, capturable=False, differentiable=False, fused=None, writing="plain", seed=0
 )
 
 
@@ -220,6 +225,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.check(group)
         if group["writing"] not in WRITER_STATE:
             raise ValueError(f"Invalid writing: {group['writing']!r}, not one of {sorted(WRITER_STATE)}")
+        integer("seed", group["seed"], low=0)
+        if group["writing"] == "stochastic" and group["differentiable"]:
+            raise RuntimeError("stochastic rounding has no derivative: it does not support `differentiable`")
         if group["capturable"]:
             raise RuntimeError(
                 "`capturable` keeps the step count on the device, for CUDA graphs; no face of dlopt does yet. "

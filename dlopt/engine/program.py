@@ -18,7 +18,8 @@ BEFORE: dict[str, Callable[..., Any]] = {"maximize": writing.ascent, "l2": writi
 class Program:
     """What a step does to each element. Streams come in the order g, p, rule state, writer state.
 
-    ``before`` names the transformations of the gradient, in the order they are applied.
+    ``before`` names the transformations of the gradient, in the order they are applied. The step writes all streams
+    but g and random words.
     """
 
     rule: Rule | MatrixRule
@@ -34,13 +35,29 @@ class Program:
         return len(self.rule.elements) + len(writing.WRITER_STATE[self.writer])
 
     @property
+    def kinds(self) -> tuple[str | None, ...]:
+        """How each stream is stored: None as numbers, ``"random"`` as the counter that random words are made of."""
+        rule = (None,) * len(self.rule.elements)
+        return rule + tuple("random" if s == "r" else None for s in writing.WRITER_STATE[self.writer])
+
+    @property
+    def outputs(self) -> int:
+        """How many streams are written: those after g that are not random."""
+        return self.streams - 1 - self.kinds.count("random")
+
+    @property
     def matrix(self) -> bool:
         return isinstance(self.rule, MatrixRule)
+
+    def reader(self) -> Rule | None:
+        """What makes of the parameter and the writer's state what the rule sees as the parameter."""
+        function = writing.READERS.get(self.writer)
+        return rule_of(function, also=writing.ALSO) if function else None
 
     def parts(self) -> tuple[list[Rule], Rule | MatrixRule, Rule]:
         """The transformations of the gradient, the rule, the writer."""
         before = [rule_of(BEFORE[name], also=frozenset({"reserved"})) for name in self.before]
-        return before, self.rule, rule_of(writing.WRITERS[self.writer], also=frozenset({"stored"}))
+        return before, self.rule, rule_of(writing.WRITERS[self.writer], also=writing.ALSO)
 
     @functools.cache  # noqa: B019 - programs are few and live as long as the process
     def composed(self, namespace: Any) -> Callable[..., tuple[Any, ...]]:
@@ -49,9 +66,12 @@ class Program:
         transform = [(with_namespace(r.function, namespace), r) for r in before]
         propose = rule.function if self.matrix else with_namespace(rule.function, namespace)
         write = with_namespace(writer.function, namespace)
+        reader = self.reader()
+        read = with_namespace(reader.function, namespace) if reader else None
         split = len(rule.elements) - 2
 
         def step(g: Any, p: Any, *state: Any, **scalars: float) -> tuple[Any, ...]:
+            p = read(p, *state[split:]) if read else p
             for function, r in transform:
                 g = function(*(g, p)[: len(r.elements)], **{name: scalars[name] for name in r.scalars})
             d, *new = _tuple(propose(g, p, *state[:split], **{name: scalars[name] for name in rule.scalars}))

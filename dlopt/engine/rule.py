@@ -35,7 +35,7 @@ FUNCTIONS = {
     "where": 3,
 }
 """The functions of ``xp`` a rule may call, with their number of arguments."""
-_MORE = {"**": ("floor", 1), "stored": ("stored", 1)}  # what a wider grammar adds
+_MORE = {"**": ("floor", 1), "stored": ("stored", 1), "rounded": ("rounded", 2)}  # what a wider grammar adds
 
 RESERVED = {"xp", "l2"}
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div)
@@ -84,7 +84,7 @@ def rule_of(function: Callable[..., Any], *, also: frozenset[str] = frozenset())
     """Check `function` against the grammar and return it as a :class:`Rule`.
 
     ``also`` widens the grammar: ``"**"`` for functions of scalars only, which run on the host in float64
-    and get ``xp.floor`` as well; ``"stored"`` for writers, which need to know what a write will round to;
+    and get ``xp.floor`` as well; ``"stored"`` and ``"rounded"`` for writers, which need to know what a write rounds to;
     ``"reserved"`` for the engine's own functions, which may use the names in ``RESERVED``.
 
     Raises:

@@ -36,6 +36,36 @@ def kahan(p, d, c):
     return new, change - (new - p)
 
 
-WRITERS: dict[str, Callable[..., Any]] = {"plain": plain, "kahan": kahan}
-WRITER_STATE = {"plain": {}, "kahan": {"c": "kahan_compensation"}}
-"""The state a writer keeps beside the rule's, symbol to state key, in the parameter's dtype."""
+def stochastic(p, d, r):
+    """Stochastic rounding (von Neumann and Goldstine 1947; Gupta et al. 2015): right on average; ``r`` is random."""
+    return xp.rounded(p + d, r)
+
+
+def master(p, d, w):
+    """The parameter is the rounding of ``w``, which is kept in float32 or wider (Micikevicius et al. 2018)."""
+    new = p + d
+    return new, new
+
+
+def read_master(p, w):
+    """What the rule sees as the parameter: ``w``; but the parameter where somebody else has written it since."""
+    return xp.where(xp.stored(w) == p, w, p)
+
+
+def read_compensated(p, c):
+    return p + c
+
+
+WRITERS: dict[str, Callable[..., Any]] = {"plain": plain, "kahan": kahan, "stochastic": stochastic, "master": master}
+WRITER_STATE: dict[str, dict[str, str]] = {
+    "plain": {}, "kahan": {"c": "kahan_compensation"}, "stochastic": {"r": "rounding_counter"},
+    "master": {"w": "master_weight"},
+}  # fmt: skip
+"""The state a writer keeps beside the rule's, symbol to state key: Kahan's in the parameter's dtype, the others' as
+:func:`dlopt.engine.gather.writer_state` makes it."""
+READERS: dict[str, Callable[..., Any]] = {"master": read_master}
+"""What the rule sees as the parameter, of the parameter and the writer's state; the parameter if not named."""
+WHOLE: dict[str, Callable[..., Any]] = {"kahan": read_compensated, "master": read_master}
+"""The parameter with all that the writer knows of it, in the dtype of the state."""
+COUNTER, MASTER = WRITER_STATE["stochastic"]["r"], WRITER_STATE["master"]["w"]
+ALSO = frozenset({"stored", "rounded"})

@@ -15,7 +15,8 @@ import torch
 
 from dlopt.engine.faces import threads
 from dlopt.engine.faces.fused import mixed, unfit
-from dlopt.engine.lowering import Lowered, Node, lower_program
+from dlopt.engine.faces.llvm_random import random_key, random_word, rounded
+from dlopt.engine.lowering import Node, lower_program
 from dlopt.engine.program import Program
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def missing() -> str | None:
 
 def refuses(batch: Batch) -> str | None:
     """Why this face cannot take `batch`; None if it can."""
-    reason = unfit(batch, "cpu", DTYPES) or missing() or mixed(batch)
+    reason = unfit(batch, "cpu", (*DTYPES, torch.int64)) or missing() or mixed(batch)
     if reason:
         return reason
     if torch.float16 in batch.dtypes and not _target().half:
@@ -59,7 +60,7 @@ def run(batch: Batch) -> None:
 @functools.cache
 def _kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> int:
     name = f"dlopt_{program.rule.name}"
-    return _target().compile(name, build(name, lower_program(program), dtypes, compute))
+    return _target().compile(name, build(name, program, dtypes, compute))
 
 
 def kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> int:
@@ -68,42 +69,50 @@ def kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dty
         return _kernel(program, dtypes, compute)
 
 
-def build(name: str, lowered: Lowered, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> str:
+def build(name: str, program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> str:
     """LLVM IR of the worker ``name(header)``; see :mod:`dlopt.engine.faces.threads` for the header."""
     from llvmlite import ir
 
     i64, real = ir.IntType(64), ir.DoubleType() if compute is torch.float64 else ir.FloatType()
     pointer = ir.PointerType()
-    module = ir.Module(name)
-    streams, slots = len(lowered.inputs), len(lowered.slots)
+    module, lowered = ir.Module(name), lower_program(program)
+    streams = len(lowered.inputs)
 
-    body = ir.Function(module, ir.FunctionType(ir.VoidType(), [pointer] * streams + [i64, pointer]), name + "_chunk")
+    signature = ir.FunctionType(ir.VoidType(), [*[pointer] * streams, i64, pointer, i64])
+    body = ir.Function(module, signature, name + "_chunk")
+    *addresses, count, values, start = body.args
     body.linkage = "internal"
     body.attributes.add("noinline")
-    for argument in (*body.args[:streams], body.args[-1]):
+    for argument in (*addresses, values):
         argument.add_attribute("noalias")
     entry, loop, end = (body.append_basic_block(label) for label in ("entry", "loop", "end"))
     b = ir.IRBuilder(entry)
     emit = _Emitter(module, real, dtypes[1])
     for k, slot in enumerate(lowered.slots):
-        value = b.load(b.gep(body.args[-1], [i64(k)], source_etype=ir.DoubleType()), typ=ir.DoubleType())
+        value = b.load(b.gep(values, [i64(k)], source_etype=ir.DoubleType()), typ=ir.DoubleType())
         emit.values[slot] = value if real == ir.DoubleType() else b.fptrunc(value, real)
-    b.cbranch(b.icmp_signed(">", body.args[streams], i64(0)), loop, end)
+    keys = {k: random_key(b, addresses[k]) for k, kind in enumerate(program.kinds) if kind == "random"}
+    b.cbranch(b.icmp_signed(">", count, i64(0)), loop, end)
     b.position_at_end(loop)
     i = b.phi(i64)
     i.add_incoming(i64(0), entry)
-    places = [_place(b, body.args[k], i, dtypes[k]) for k in range(streams)]
-    for node, (place, kind), dtype in zip(lowered.inputs, places, dtypes, strict=True):
+    places = []
+    for k, (node, dtype) in enumerate(zip(lowered.inputs, dtypes, strict=True)):
+        if k in keys:
+            emit.values[node] = random_word(b, keys[k], b.add(start, i))
+            continue
+        place, kind = _place(b, addresses[k], i, dtype)
         emit.values[node] = emit.widen(b, b.load(place, typ=kind), dtype)
+        places.append(place)
     results = [emit(b, node) for node in lowered.outputs]
-    for value, (place, _), dtype in zip(results, places[1:], dtypes[1:], strict=True):
+    for value, place, dtype in zip(results, places[1:], dtypes[1:], strict=False):
         b.store(emit.narrow(b, value, dtype), place)
     following = b.add(i, i64(1))
     i.add_incoming(following, loop)
-    b.cbranch(b.icmp_signed("<", following, body.args[streams]), loop, end)
+    b.cbranch(b.icmp_signed("<", following, count), loop, end)
     b.position_at_end(end)
     b.ret_void()
-    threads.worker(module, name, body, [_bytes(dtype) for dtype in dtypes], slots)
+    threads.worker(module, name, body, [256 * _bytes(dtype) for dtype in dtypes])
     return str(module)
 
 
@@ -145,6 +154,8 @@ class _Emitter:
                 return b.select(b.fcmp_ordered(">", x[0], zero), one, below)
             case "stored":
                 return self.widen(b, self.narrow(b, x[0], self.storage), self.storage)
+            case "rounded":
+                return rounded(b, x[0], x[1], self.storage)
         name = {"abs": "fabs"}.get(node.op, node.op)
         return b.call(self.module.declare_intrinsic(f"llvm.{name}", [self.real]), x)
 
@@ -173,7 +184,7 @@ class _Emitter:
 
 
 def _bytes(dtype: torch.dtype) -> int:
-    return torch.finfo(dtype).bits // 8
+    return 0 if dtype is torch.int64 else dtype.itemsize
 
 
 def _place(b: Any, base: Any, i: Any, dtype: torch.dtype) -> tuple[Any, Any]:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dlopt.engine import rounding
+from dlopt.engine.stored import read, write
+
 if TYPE_CHECKING:
     from dlopt.engine.batch import Batch
 
@@ -41,6 +44,10 @@ class Namespace:
         """`x` as it reads back after being written in the parameter's dtype."""
         return array(torch.from_numpy(np.asarray(x)).to(self.storage), self.dtype)
 
+    def rounded(self, x: Any, r: Any) -> Any:
+        """`x` rounded to the parameter's dtype by the random words `r`."""
+        return rounding.rounded(torch.from_numpy(np.asarray(x)), torch.from_numpy(r), self.storage).numpy()
+
     def _typed(self, x: Any) -> Any:
         return self.dtype.type(x) if isinstance(x, (int, float)) else x
 
@@ -73,6 +80,8 @@ def run(batch: Batch) -> None:
     step = batch.program.composed(namespace(dtype, batch.storage))
     with np.errstate(all="ignore"):
         for tensors in batch.rows():
-            arrays = [array(t, dtype) for t in tensors]
-            for tensor, value in zip(batch.written(tensors), step(*arrays, **batch.scalars), strict=True):
-                tensor.copy_(torch.from_numpy(np.asarray(value, dtype)))
+            arrays = [
+                t.resolve_neg().cpu().numpy().copy() for t in read(batch, [t.detach() for t in tensors], batch.compute)
+            ]
+            new = step(*arrays, **batch.scalars)
+            write(batch, tensors, [torch.from_numpy(np.asarray(value, dtype)) for value in new])

@@ -107,8 +107,12 @@ def _python_threads(worker: int, header: int, threads: int) -> None:
         job.result()
 
 
-def worker(module: Any, name: str, chunk: Any, widths: list[int], slots: int) -> None:
-    """Add to `module` the function ``name(header)`` that takes chunks and calls `chunk` on each."""
+def worker(module: Any, name: str, chunk: Any, widths: list[int]) -> None:
+    """Add to `module` the function ``name(header)`` that takes chunks and calls `chunk` on each.
+
+    `widths` are the bytes that 256 elements take in each stream, 0 in one that every chunk sees from its beginning.
+    ``chunk(*addresses, elements, slots, first element)`` does the work.
+    """
     from llvmlite import ir
 
     i64, pointer = ir.IntType(64), ir.PointerType()
@@ -137,8 +141,9 @@ def worker(module: Any, name: str, chunk: Any, widths: list[int], slots: int) ->
     arguments = []
     for stream, width in enumerate(widths):
         base = word(pointers, b.add(b.mul(rows, i64(stream)), row))
-        arguments.append(b.inttoptr(b.add(base, b.mul(start, i64(width))), pointer))
-    b.call(chunk, [*arguments, size, values])
+        offset = b.lshr(b.mul(start, i64(width)), i64(8))
+        arguments.append(b.inttoptr(b.add(base, offset), pointer))
+    b.call(chunk, [*arguments, size, values, start])
     following = b.add(index, i64(1))
     index.add_incoming(following, work)
     b.cbranch(b.icmp_signed("<", following, last), work, take)

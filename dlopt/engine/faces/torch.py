@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dlopt.engine import rounding
+from dlopt.engine.stored import read, write
+
 if TYPE_CHECKING:
     from dlopt.engine.batch import Batch
 
@@ -56,6 +59,10 @@ class Namespace:
         """`x` as it reads back after being written in the parameter's dtype."""
         return x.to(self.storage).to(self.dtype)
 
+    def rounded(self, x: Tensor, r: Tensor) -> Tensor:
+        """`x` rounded to the parameter's dtype by the random words `r`."""
+        return rounding.rounded(x, r, self.storage)
+
     def _apply(self, function: Any, *arguments: Any) -> Any:
         like = next((a for a in arguments if isinstance(a, Tensor)), None)
         if like is None:
@@ -81,13 +88,13 @@ def run(batch: Batch) -> None:
     step = batch.program.composed(namespace(batch.compute, batch.storage))
     if batch.program.matrix:
         for rows in _equal_shapes(batch):
-            stacks = [torch.stack([t.to(batch.compute) for t in stream]) for stream in zip(*rows, strict=True)]
-            for row, *values in zip(rows, *step(*stacks, **batch.scalars), strict=True):
-                for tensor, value in zip(batch.written(row), values, strict=True):
-                    tensor.copy_(value)
+            streams = zip(*(read(batch, row, batch.compute) for row in rows), strict=True)
+            new = step(*map(torch.stack, map(list, streams)), **batch.scalars)
+            for row, *values in zip(rows, *new, strict=True):
+                write(batch, row, values)
         return
     for i, tensors in enumerate(batch.rows()):
-        wide = [t.to(batch.compute) for t in tensors]
+        wide = read(batch, tensors, batch.compute)
         if batch.differentiable:
             wide[1] = wide[1].clone()
         new = step(*wide, **batch.scalars)
@@ -96,9 +103,7 @@ def run(batch: Batch) -> None:
             batch.replace_state(i, new[1:])
             continue
         # a rule may return what it was given: copied, or an earlier write would change it
-        new = tuple(v.clone() if any(v is t for t in tensors) else v for v in new)
-        for tensor, value in zip(batch.written(tensors), new, strict=True):
-            tensor.copy_(value)
+        write(batch, tensors, [v.clone() if any(v is t for t in tensors) else v for v in new])
 
 
 STACKED = 2**20
