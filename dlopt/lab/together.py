@@ -28,6 +28,7 @@ from dlopt.lab.training import Job, diverge, is_better, make_row
 
 __all__ = ["train_together"]
 
+_CHUNK = 64  # models that are judged at once: more would only take memory
 _TORCH = ("ASGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "Rprop", "SGD")
 
 
@@ -56,6 +57,7 @@ def train_together(
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(jobs[0].seed)  # for an evaluation that draws random numbers
         return _train(jobs, done)
 
 
@@ -122,6 +124,7 @@ class _Runs:
         self.buffers = _stacked([_Asked(m).named_buffers() for m in self.models], self.groups)
         self.rows = [slice(k * len(seeds), (k + 1) * len(seeds)) for k in range(self.groups)]
         self.views = [[p.detach()[part].requires_grad_() for p in self.parameters.values()] for part in self.rows]
+        self.gradients: dict[int, Tensor] = {}
         for p in self.parameters.values():
             p.requires_grad_()
         self.optimizers = [job.factory(view, **setting) for view, setting in zip(self.views, settings, strict=True)]
@@ -142,48 +145,60 @@ class _Runs:
         ask = vmap(partial(_loss, self.task, self.asked), in_dims=(0, 0, tuple(None if same else 0 for same in shared)))
         each = ask(self.parameters, self.buffers, tuple(batch))
         gradients = torch.autograd.grad(each.sum(), list(self.parameters.values()), allow_unused=True)
-        for view, part, optimizer in zip(self.views, self.rows, self.optimizers, strict=True):
-            for p, gradient in zip(view, gradients, strict=True):
-                p.grad = None if gradient is None else gradient[part].contiguous()  # as the usual gradient is
+        for place, gradient in enumerate(gradients):
+            if gradient is not None:
+                self._buffer(place).copy_(gradient)
+        for optimizer in self.optimizers:
             optimizer.step()
         for scheduler in self.schedulers:
             scheduler.step()
         return each.detach()
 
+    def _buffer(self, place: int) -> Tensor:
+        """Where the gradients of one tensor stand, in its own order of dimensions, always at the same address."""
+        if place not in self.gradients:
+            buffer = self.gradients[place] = torch.empty_like(
+                list(self.parameters.values())[place], requires_grad=False
+            )
+            for view, part in zip(self.views, self.rows, strict=True):
+                view[place].grad = buffer[part]
+        return self.gradients[place]
+
     def metrics(self) -> list[dict[str, float]]:
         """What the task measures, of every run."""
-        found = []
-        for group, optimizer in enumerate(self.optimizers):
-            if isinstance(optimizer, ModeOptimizer):
-                optimizer.eval()
-            found += self._measured(group)
-            if isinstance(optimizer, ModeOptimizer):
-                optimizer.train()
+        moved = [optimizer for optimizer in self.optimizers if isinstance(optimizer, ModeOptimizer)]
+        for optimizer in moved:
+            optimizer.eval()
+        found = self._measured_stacked() or [row for k in range(self.groups) for row in self._measured_singly(k)]
+        for optimizer in moved:
+            optimizer.train()
         return found
 
-    def _measured(self, group: int) -> list[dict[str, float]]:
-        if self.alike:
-            tensors = {name: value[self.rows[group]] for name, value in {**self.parameters, **self.buffers}.items()}
-            token = losses.side_by_side.set(True)
-            try:
-                with torch.no_grad():
-                    measured = vmap(partial(functional_call, self.asked), in_dims=(0, None))(
-                        tensors, self.task.evaluate
-                    )
-                columns = [values.tolist() for values in measured.values()]
-                return [dict(zip(measured, row, strict=True)) for row in zip(*columns, strict=True)]
-            except (RuntimeError, TypeError, ValueError):  # it needs plain numbers, as a search for eigenvalues does
-                self.alike = False
-            finally:
-                losses.side_by_side.reset(token)
-        return self._measured_singly(group)
+    def _measured_stacked(self) -> list[dict[str, float]] | None:
+        if not self.alike:
+            return None
+        tensors = {**self.parameters, **self.buffers}
+        token = losses.side_by_side.set(True)
+        try:
+            with torch.no_grad():
+                ask = vmap(partial(functional_call, self.asked), in_dims=(0, None), chunk_size=_CHUNK)
+                measured = ask(tensors, self.task.evaluate)
+            columns = [values.tolist() for values in measured.values()]
+        except (RuntimeError, TypeError, ValueError):  # it needs plain numbers, as a search for eigenvalues does
+            self.alike = False
+            return None
+        finally:
+            losses.side_by_side.reset(token)
+        return [dict(zip(measured, row, strict=True)) for row in zip(*columns, strict=True)]
 
-    @torch.no_grad()
     def _measured_singly(self, group: int) -> list[dict[str, float]]:
-        copies = self.copies.setdefault(group, copy.deepcopy(self.models))
-        for i, model in enumerate(copies):
-            for p, values in zip(model.parameters(), self.views[group], strict=True):
-                p.copy_(values[i])
+        if group not in self.copies:
+            self.copies[group] = copy.deepcopy(self.models)
+        copies = self.copies[group]
+        with torch.no_grad():
+            for i, model in enumerate(copies):
+                for p, values in zip(model.parameters(), self.views[group], strict=True):
+                    p.copy_(values[i])
         return [self.task.evaluate(model) for model in copies]
 
 

@@ -102,6 +102,18 @@ def test_each_model_is_judged_on_what_is_its_own():
     assert (table.place == table.seed).all()
 
 
+def test_an_evaluation_may_differentiate_and_draw():
+    def judge(model):
+        slope = torch.autograd.grad(MLP.loss(model, next(MLP.batches(0, 8))), model.parameters())
+        return {"length": float(sum(g.norm() for g in slope)), "drawn": float(torch.rand(()))}
+
+    options = QUICK | dict(settings=[{"lr": 0.1}], seeds=[3, 4], cache=False)
+    task = replace(MLP, evaluate=judge)
+    first, again = (lab.run(task, GD, **options, together=True) for _ in range(2))
+    assert first.drawn.tolist() == again.drawn.tolist()
+    assert first.length.to_numpy() == pytest.approx(lab.run(task, GD, **options, n_jobs=1).length.to_numpy(), rel=1e-3)
+
+
 def test_it_chooses_what_tune_chooses():
     options = dict(tuning_seeds=[0, 1], seeds=[2], steps=20, batch_size=8, cache=False, progress=False)
     grid = {"Adam": lab.grid(lr=[0.001, 0.02, 50.0])}
