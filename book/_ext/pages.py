@@ -135,6 +135,7 @@ def run(notebook: nbformat.NotebookNode, name: str, path: Path, root: Path) -> t
             kernel_name="python3",
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
             record_timing=False,  # the cache would take the times for a change of the cells
+            store_widget_state=False,  # an explorer's HTML holds all that it needs
             resources={"metadata": {"path": str(path.parent)}},
             on_cell_complete=lambda cell, cell_index: bar.update(),
         )

@@ -51,9 +51,12 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[name-defined]
 
     def html(self) -> str:
         """The explorer as it stands on a page: it needs no kernel, fetches nothing, and ids are its own."""
+        return self._page(self.still())
+
+    def _page(self, still: Figure) -> str:
         state = {name: getattr(self, name) for name in self.state}
         return (
-            f'<div class="dlopt-explorer"><style>{self._css}</style><div class="still">{self.still().svg}</div></div>'
+            f'<div class="dlopt-explorer"><style>{self._css}</style><div class="still">{still.svg}</div></div>'
             f'<script>(() => {{"use strict";\n{_inline(self._script)}\n'
             f"standAlone(document.currentScript.previousElementSibling, {_inline(json.dumps(state))}, "
             f"() => {{\n{_inline(self.code)}\n}});\n}})();</script>"
@@ -62,7 +65,8 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[name-defined]
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         found = super()._repr_mimebundle_(**kwargs)
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
-        return {**data, "text/html": self.html()}, metadata
+        still = self.still()
+        return {**data, "text/plain": still.alt, "text/html": self._page(still)}, metadata
 
 
 def _inline(script: str) -> str:

@@ -1,0 +1,187 @@
+"""What a page tells its reader to try in an explorer, and says is then to be seen, is so."""
+
+import math
+
+import numpy as np
+import pytest
+
+from dlopt.lab.landscapes import LANDSCAPES
+
+from .explorer_cells import calls, explorer
+
+CELLS = {name: source for cells in calls().values() for name, source in cells.items()}
+
+
+@pytest.fixture
+def try_(request):
+    """Paths of the figure that the test names, after changes: one dict for each optimizer, and traits."""
+
+    def paths(*hyper, **traits):
+        shown = explorer(CELLS[request.param])
+        shown.optimizers = [
+            {"name": change.pop("name", each["name"]), "hyper": each["hyper"] | change}
+            for each, change in zip(shown.optimizers, map(dict, hyper or ({}, {})), strict=True)
+        ]
+        for key, value in traits.items():
+            setattr(shown, key, value)
+        return shown.paths()
+
+    return paths
+
+
+def loss(landscape, paths):
+    return LANDSCAPES[landscape](paths[..., 0], paths[..., 1])
+
+
+def in_valley(path):
+    """Coordinates of a path along the ravine's valley and across it."""
+    c, s = math.cos(math.pi / 6), math.sin(math.pi / 6)
+    return path @ [c, s], path @ [-s, c]
+
+
+def moves(paths):
+    return np.diff(paths, axis=-2)
+
+
+def distance(paths):
+    """From the minimum of booth."""
+    return np.linalg.norm(paths - np.array([1.0, 3.0]), axis=-1)
+
+
+def rms(values):
+    return np.sqrt((values**2).mean(-1))
+
+
+def figure(name):
+    return pytest.mark.parametrize("try_", [name], ids=[name], indirect=True)
+
+
+@figure("fig-conditioning-explorer")
+def test_conditioning(try_):
+    def across(lr):
+        return abs(in_valley(try_({"lr": lr}, {})[0])[1])
+
+    edge = across(0.02)
+    np.testing.assert_allclose(edge, edge[0], rtol=1e-9)
+    assert in_valley(try_({"lr": 0.02}, {})[0])[0][-1] > -0.6, "along the valley it goes on"
+    assert (np.diff(across(0.0201)) > 0).all()
+    ended = try_({"lr": 0.021}, {})[0][-1]
+    assert abs(ended / (10.0, 8.0)).max() > 50, "the explorer says that it diverges"
+    on_floor = in_valley(try_({}, {"lr": 0.01})[1])[1]
+    assert abs(on_floor[0]) > 1 and abs(on_floor[1:]).max() < 1e-12
+    along = in_valley(try_({}, {"lr": 0.01})[1])[0]
+    np.testing.assert_allclose(along[1:] / along[:-1], 0.99)
+
+
+@figure("fig-conditioning-explorer")
+def test_conditioning_on_the_floor(try_):
+    start = (-3.4641, -2.0)
+    assert abs(in_valley(try_({"lr": 0.0199}, {}, start=start)[0])[1]).max() < 1e-5
+    across = abs(in_valley(try_({"lr": 0.03}, {}, start=start)[0])[1])
+    assert across[:13].max() < 0.01 and across[100] > 1e6
+    np.testing.assert_allclose(across[1:30] / across[:29], 2, rtol=1e-4)
+
+
+@figure("fig-momentum-explorer")
+def test_momentum(try_):
+    def beyond(mu):
+        return in_valley(try_({"momentum": mu}, {})[0])[0].max()
+
+    assert beyond(0.7) < 0 and beyond(0.8) < 0 < 0.3 < beyond(0.9)
+    soon = [np.argmax(loss("ravine", try_({"momentum": mu}, {})[0]) < 1e-3) for mu in (0.7, 0.76, 0.81, 0.9)]
+    assert soon[0] > soon[1] > soon[2] < soon[3]
+    wide = in_valley(try_({}, {"momentum": 0.99})[1])[1]
+    assert abs(wide[-20:]).max() > 0.4 * abs(wide[:20]).max() > 0.4
+    plain, ahead = (in_valley(try_({}, {"nesterov": each})[1]) for each in (False, True))
+    assert abs(plain[1][3:40]).max() > 0.5 and abs(ahead[1][3:]).max() < 1e-12
+    assert ahead[0].max() > 1 and plain[0].max() > 1, "along the valley both swing"
+
+
+@figure("fig-noise-explorer")
+def test_noise_ball(try_):
+    quiet = distance(try_(noise=0.0))
+    assert quiet[0, -1] < 1e-9 and (np.diff(quiet, axis=1) <= 1e-12).all() and (quiet[0] <= quiet[1] + 1e-12).all()
+    balls = [rms(distance(try_(seed=seed))[0, 100:]) for seed in range(5)]
+    assert max(balls) < 1.5 * min(balls)
+    assert distance(try_({}, {"lr": 0.0005}))[1, -1] > 1.5
+    large, small = rms(distance(try_({}, {"lr": 0.0005}, steps=3000))[:, 1500:])
+    assert 7 < large / small < 14
+    first = distance(try_())
+    assert first[0, 30] < 3 < first[1, 30] and rms(first[1, 200:]) < 0.5 * rms(first[0, 200:])
+
+
+@figure("fig-edge-explorer")
+def test_edge_of_stability(try_):
+    ends = {lr: try_({}, {"lr": lr})[1, -1] for lr in (0.4, 0.5, 0.6, 0.8)}
+    np.testing.assert_allclose(ends[0.5], [-1, -1], atol=2e-3)
+    for lr in (0.4, 0.5, 0.6):
+        assert abs(ends[lr].prod() - 1) < 1e-6 and (ends[lr] ** 2).sum() < 2 / lr, lr
+    assert ends[0.4].min() > 0 and ends[0.6].min() > 0
+    assert not np.isfinite(ends[0.8]).all()
+    stays, thrown = try_()[0], try_(start=(0.345, 2.9))[0]
+    assert np.abs(moves(stays)).max() < 0.05
+    sharpness = (thrown[[0, -1]] ** 2).sum(1)
+    assert abs(sharpness[0] - 8.5) < 0.05 and sharpness[1] < 2 / 0.3
+
+
+@figure("fig-adagrad-explorer")
+def test_adagrad(try_):
+    first = np.abs(moves(try_()))[:, 0]
+    np.testing.assert_allclose(first, [[0.5, 0.5], [5, 5]], rtol=1e-6)
+    np.testing.assert_allclose(np.abs(moves(try_({}, {"alpha": 0.9})))[1, 0], 0.5 / 0.1**0.5, rtol=1e-6)
+    long = distance(try_(steps=2000))
+    assert rms(long[0, -300:]) < 0.5 and rms(long[1, -300:]) > 0.7 * rms(long[1, 100:300])
+    for noise in (20.0, 0.0):
+        assert distance(try_({"lr": 0.1}, {}, steps=2000, noise=noise))[0, -1] > 0.5 * distance(try_())[0, 0]
+    assert distance(try_(noise=0.0))[1, 100:].max() < 1e-6
+
+
+@figure("fig-adam-explorer")
+def test_adam(try_):
+    steps = moves(try_())
+    np.testing.assert_allclose(np.abs(steps[0, 0]), 0.05, rtol=1e-6)
+    np.testing.assert_allclose(np.abs(steps[1, 0]), 0.05 / 0.001**0.5, rtol=1e-6)
+    back = steps[1, 1] / steps[1, 0]
+    assert (back < -0.5).all() and (back > -1).all()
+    assert in_valley(try_()[1])[1][1] < 0 < in_valley(try_()[1])[1][0], "on the far wall"
+    sign = try_({"betas": [0.0, 0.0]}, {})[0]
+    np.testing.assert_allclose(np.abs(moves(sign)), 0.05, rtol=1e-4)
+    across = in_valley(sign)[1][100:]
+    assert (np.sign(across[1:]) != np.sign(across[:-1])).mean() > 0.45
+    assert (np.abs(moves(try_({"eps": 100.0}, {}))[0, 0]) < 0.025).all()
+    momentum = try_({"eps": 1e4, "lr": 100.0}, {})[0]
+    np.testing.assert_allclose(np.abs(moves(momentum)[0]), 0.01 * np.array([59.1, 97.5]), rtol=0.02)
+    assert in_valley(momentum)[0].max() > 0.5
+
+
+@figure("fig-variants-explorer")
+def test_variants(try_):
+    first = try_()
+    np.testing.assert_allclose(np.abs(moves(first[1])), 0.1)
+    assert np.abs(first[0, -20:]).max() < 1e-3 and np.abs(first[1, -20:]).max() > 0.09
+    slow = try_({}, {"lr": 0.01})[1]
+    np.testing.assert_allclose(np.abs(moves(slow)), 0.01)
+    assert abs(slow[-1, 0] + 2) < 0.02
+    thrown = try_({"name": "RAdam"}, {})[0]
+    assert np.abs(thrown[1:6, 1]).max() > 2 and abs(thrown[1, 1] - 1 + 10) < 1e-3
+    calm = try_({"name": "RAdam", "lr": 0.001}, {})[0]
+    assert np.abs(calm[:, 1]).max() <= 1 and abs(calm[-1, 0] + 4) < 0.5
+    far, near = (try_({}, {"betas": [0.9, beta]})[1, :, 0].max() for beta in (0.99, 0.9))
+    assert far > 1 > 0.5 > near
+
+
+@figure("fig-sf-explorer")
+def test_schedule_free(try_):
+    noisy = distance(try_())[:, 300:]
+    assert rms(noisy[1]) < 0.6 * rms(noisy[0])
+    same = try_({}, {"momentum": 0.0})
+    np.testing.assert_allclose(same[0], same[1], rtol=1e-12)
+    quiet = distance(try_(noise=0.0))
+    assert quiet[0, 30] < 0.1 * quiet[1, 30] and quiet[0, 100] < 1e-4
+    both = try_({"lr": 0.2}, {"lr": 0.2}, noise=0.0)
+    assert np.abs(both[0, -1]).max() > 50 * 20 and distance(both)[1, -1] < 1e-3
+
+
+def test_every_explorer_that_has_things_to_try_is_tried():
+    marks = [mark for test in globals().values() for mark in getattr(test, "pytestmark", [])]
+    assert {mark.args[1][0] for mark in marks} == CELLS.keys()
