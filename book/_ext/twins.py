@@ -25,7 +25,7 @@ def checked(cell: nbformat.NotebookNode) -> bool:
 
 def synchronize() -> None:
     book = ROOT / "book"
-    texts = [path for path in book.glob("*/text/*.md") if not notebook_of(path).exists()]
+    texts = [path for path in book.glob("**/text/*.md") if not notebook_of(path).exists()]
     for path in [*pages.notebooks(ROOT).values(), *texts]:
         subprocess.run([sys.executable, "-m", "jupytext", "--sync", str(path)], check=True)
 

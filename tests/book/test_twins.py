@@ -25,7 +25,7 @@ def test_twins_are_in_step(page):
 
 
 def test_no_text_without_a_notebook(root):
-    for twin in (root / "book").glob("*/text/*.md"):
+    for twin in (root / "book").glob("**/text/*.md"):
         assert (twin.parents[1] / f"{twin.stem}.ipynb").exists(), twin
 
 
