@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dlopt.lab import bench, data, landscapes, models, rare_words, streams, tasks
     from dlopt.lab.claims import assertion, claim
-    from dlopt.lab.digits_surfaces import digits_surfaces
     from dlopt.lab.dynamics import iterates, rate, step_map
     from dlopt.lab.edge import Valley, valley
     from dlopt.lab.experiment import Tuning, run, steps_to, tune
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     )
     from dlopt.lab.surface import Surface, Trace, filter_normalized, path_surface, random_surface
     from dlopt.lab.tasks import TASKS, Task
+    from dlopt.lab.trained import digits_surfaces
 
 __all__ = [
     "LANDSCAPES", "Landscape", "Surface", "TASKS", "Task", "Trace", "Tuning", "Valley", "assertion", "bench",
@@ -39,7 +39,6 @@ __all__ = [
 _MODULES = ("bench", "data", "landscapes", "models", "rare_words", "streams", "tasks")
 _HOME = {
     "claims": ("assertion", "claim"),
-    "digits_surfaces": ("digits_surfaces",),
     "dynamics": ("iterates", "rate", "step_map"),
     "edge": ("Valley", "valley"),
     "experiment": ("Tuning", "run", "steps_to", "tune"),
@@ -51,6 +50,7 @@ _HOME = {
     ),
     "surface": ("Surface", "Trace", "filter_normalized", "path_surface", "random_surface"),
     "tasks": ("TASKS", "Task"),
+    "trained": ("digits_surfaces",),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 

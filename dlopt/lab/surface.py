@@ -178,7 +178,9 @@ def path_surface(
     f, theta = flat_loss(model, loss)
     for who, path in paths.items():
         if path.ndim != 2 or path.shape[1] != len(theta) or not path.isfinite().all():
-            raise ValueError(f"the path {who!r} needs finite points of {len(theta)} parameters, not {tuple(path.shape)}")
+            raise ValueError(
+                f"the path {who!r} needs finite points of {len(theta)} parameters, not {tuple(path.shape)}"
+            )
     if not paths:
         raise ValueError("no path to draw the plane through")
     origin = torch.stack([path[-1].double() for path in paths.values()]).mean(0)

@@ -1,6 +1,7 @@
 """The JavaScript face against NumPy in float64: V8 runs what a browser would."""
 
 import ast
+import importlib
 import json
 
 import numpy as np
@@ -12,7 +13,6 @@ from dlopt.engine import RuleOptimizer, faces, xp
 from dlopt.engine.faces.javascript import RUNTIME, Translator, javascript
 from dlopt.engine.rule import GrammarError, rule_of
 from dlopt.lab import landscapes
-from dlopt.sgd.schedules import cosine, decay, one_cycle, warmup
 from tests.engine.test_contract import CASES, OPTIMIZERS, label
 
 racer = pytest.importorskip("py_mini_racer", reason="mini-racer runs the translated code")
@@ -24,7 +24,9 @@ RULES = sorted(RULES, key=lambda rule: (rule.__module__, rule.__name__))
 SCALARS = sorted({cls.scalars for cls in OPTIMIZERS if cls.scalars}, key=lambda f: (f.__module__, f.__name__))
 SCHEDULES = [
     value
-    for module in (cosine, decay, one_cycle, warmup)
+    for module in map(
+        importlib.import_module, (f"dlopt.sgd.schedules.{name}" for name in ("cosine", "decay", "one_cycle", "warmup"))
+    )
     for name, value in vars(module).items()
     if name.startswith("_") and getattr(value, "__module__", "") == module.__name__ and value.__kwdefaults__ is None
 ]

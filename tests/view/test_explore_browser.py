@@ -7,16 +7,11 @@ import pytest
 
 from dlopt.engine import xp
 from dlopt.lab.landscapes import LANDSCAPES
-from dlopt.view import Figure, explore
-from dlopt.view.explore.landscape_explorer import LandscapeExplorer
+from dlopt.view import explore
 
+from .pages import colours, copied, set_slider, settle
 from .test_explore import Odd, outside, state
 
-PAGE = """<!doctype html><html lang="en" {theme}><head><meta charset="utf-8"><title>Explorers</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body {{ max-width: 50rem; margin: 1rem auto; padding: 0 .8rem; background: {paper}; color: {ink}; }}</style></head>
-<body><main><h1>Explorers</h1>{explorers}</main></body></html>"""
-COLOURS = {"light": ("#ffffff", "#111111"), "dark": ("#14181e", "#eeeeee")}
 FOUR = [("SGD", {"lr": 1e-3}), ("SGD", {"lr": 1e-3, "momentum": 0.9}), ("Adam", {"lr": 0.05}), ("RAdam", {"lr": 0.05})]
 DRAG = """async () => {
   const handle = document.querySelector(".handle"), box = document.querySelector(".picture").getBoundingClientRect();
@@ -36,40 +31,6 @@ DRAG = """async () => {
 }"""
 
 
-@pytest.fixture
-def show(browser, tmp_path, monkeypatch):
-    """Opens a page with explorers; at the end, nothing may have gone wrong on it."""
-    opened, wrong = [], []
-
-    def open_page(*explorers, scheme="light", width=1280, fragment="", still=False, **more):
-        if not still:  # drawing it takes most of a test's time
-            monkeypatch.setattr(LandscapeExplorer, "still", lambda self: Figure('<svg role="img"></svg>', "a still"))
-        paper, ink = COLOURS[scheme]
-        file = tmp_path / f"page{len(opened)}.html"
-        file.write_text(
-            PAGE.format(
-                theme=f'data-theme="{scheme}"', paper=paper, ink=ink, explorers="".join(e.html() for e in explorers)
-            )
-        )
-        context = browser.new_context(viewport={"width": width, "height": 900}, **more)
-        opened.append(context)
-        page = context.new_page()
-        page.on("request", lambda r: r.url.startswith(("file:", "data:")) or wrong.append(f"fetches {r.url}"))
-        page.on("pageerror", lambda error: wrong.append(f"script error: {error}"))
-        page.on("console", lambda message: message.type == "error" and wrong.append(message.text))
-        page.goto(file.as_uri() + fragment)
-        return page
-
-    yield open_page
-    for context in opened:
-        context.close()
-    assert not wrong, wrong
-
-
-def settle(page):
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
 def paths(page, nth=0):
     """What the explorer number `nth` has drawn, as an array."""
     settle(page)
@@ -77,23 +38,6 @@ def paths(page, nth=0):
         "(n) => document.querySelectorAll('.dlopt-explorer')[n].dloptPaths.map((p) => Array.from(p, String))", nth
     )
     return np.array(found, dtype=float).reshape(len(found), -1, 2)
-
-
-def colours(page, selector=".picture canvas"):
-    """How many colours a canvas holds."""
-    return page.evaluate(
-        """(selector) => {
-          const canvas = document.querySelector(selector), {width, height} = canvas;
-          return new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, width, height).data.buffer)).size;
-        }""",
-        selector,
-    )
-
-
-def set_slider(page, label, place):
-    page.get_by_label(label, exact=True).first.evaluate(
-        "(slider, place) => { slider.value = place; slider.dispatchEvent(new Event('input', {bubbles: true})); }", place
-    )
 
 
 @pytest.mark.parametrize("view", ["plane", "solid"])
@@ -290,15 +234,6 @@ def test_four_on_a_page_do_not_disturb_each_other(show):
     assert not np.allclose(paths(page, 0), explorers[0].paths())
     ids = page.evaluate("[...document.querySelectorAll('[id]')].map((e) => e.id)")
     assert len(ids) == len(set(ids))
-
-
-def copied(page, button, nth=0):
-    """What a button copies, through the box that is shown when there is no clipboard."""
-    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', {value: undefined, configurable: true})")
-    page.get_by_role("button", name=button).nth(nth).click()
-    page.wait_for_selector(".copied:not([hidden])")
-    assert "press Ctrl+C" in page.locator(".told").nth(nth).inner_text()
-    return page.locator(".copied").nth(nth).input_value()
 
 
 def test_a_link_brings_back_the_state_of_its_explorer(show):

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from dlopt.lab.surface import Surface
 
     from .landscape_explorer import LandscapeExplorer
+    from .schedule_explorer import ScheduleExplorer
     from .surface_explorer import SurfaceExplorer
 
     Optimizer = str | type[RuleOptimizer] | Callable[..., Any]
 
-__all__ = ["landscape", "surface"]
+__all__ = ["landscape", "schedule", "surface"]
 
 _TWO = (("SGD", {"lr": 0.01, "momentum": 0.9}), ("Adam", {"lr": 0.3}))
 
@@ -117,8 +118,8 @@ def surface(
     >>> explorer.probed()
     {'bowl': 3.25}
     """
-    from dlopt.lab.digits_surfaces import digits_surfaces
     from dlopt.lab.surface import Surface
+    from dlopt.lab.trained import digits_surfaces
 
     from .surface_explorer import SurfaceExplorer
 
@@ -127,3 +128,47 @@ def surface(
         digits_surfaces().values() if given is None else given, given is not None, surface=surface, beside=beside,
         paths=None if paths is None else list(paths), step=step, view=view, colour=colour, probe=probe,
     )  # fmt: skip
+
+
+def schedule(
+    schedules: Iterable[Any] = ("constant", ("cosine", {"warmup": 30}), "step"),
+    *,
+    lr: float = 0.05,
+    momentum: float = 0.0,
+    noise: float = 1.0,
+    steps: int = 300,
+    seed: int = 0,
+    recorded: str | float | None = None,
+) -> ScheduleExplorer:
+    """Up to four learning-rate schedules with a control for every setting, and their effect on training.
+
+    The schedules are dlopt's own formulas, translated. Their effect is seen twice: on SGD with a noisy quadratic, run
+    in the page by the real rule; and on a network, recorded once for each family as it is, with what machine it ran on.
+    Where no run was recorded with the settings that are chosen, the page says so, and shows none.
+
+    Args:
+        schedules: one to four, each the name of a family in `dlopt.lab.schedule_families`, a pair of it and settings
+            (such as ``{"warmup": 30}``), a `dlopt.schedules.Schedule`, or a function of t in the grammar of rules.
+        lr: the learning rate that the schedules multiply.
+        momentum: of SGD.
+        noise: standard deviation of what is added to each component of the gradient.
+        steps: of the run, 2 to 2000. Families that have an end, end there.
+        seed: of the first of 16 runs, whose mean loss is shown.
+        recorded: the learning rate of the recorded runs: one of those in the record; the middle one by default.
+
+    Returns:
+        A widget. Its traits are the arguments, and `step`, how much is played. ``factors()`` and ``losses()`` give
+        what the page computes, by Python; ``python()`` the call that makes it.
+
+    Raises:
+        ValueError: a name is unknown, or a number out of range.
+        TypeError: a schedule is none of these, or a family has no such setting.
+        ImportError: anywidget is not installed; the message says how to get it.
+
+    >>> explorer = schedule(["linear", ("cosine", {"warmup": 2})], steps=4)
+    >>> explorer.factors().round(3).tolist()
+    [[1.0, 0.75, 0.5, 0.25, 0.0], [0.0, 0.5, 1.0, 0.5, 0.0]]
+    """
+    from .schedule_explorer import ScheduleExplorer
+
+    return ScheduleExplorer(schedules, recorded, lr=lr, momentum=momentum, noise=noise, steps=steps, seed=seed)

@@ -89,7 +89,7 @@ class LandscapeDrawing extends ExplorerView {
       const value = walk.loss[step];
       return [Number.isFinite(value) ? `loss ${short(value)}` : "", fates[k].text].filter(Boolean).join(" \u00b7 ");
     });
-    this.panel.update(this.tables, state, colours, texts);
+    this.panel.update(this.tables.version, this.tables.optimizers, state.optimizers, colours, texts);
     this.shared.update(state);
   }
 

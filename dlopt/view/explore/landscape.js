@@ -42,8 +42,8 @@ class LandscapeView extends LandscapeDrawing {
     this.picture = make("div", {class: "picture"}, this.canvas, this.handle);
     this.chart = make("canvas", {role: "img", class: "chart"});
     this.source = make("p", {class: "source"});
-    this.panel = panelOf(this.edits());
-    this.shared = sharedRows((values) => set("steps" in values ? {...values, step: values.steps} : values));
+    this.panel = panelOf("optimizer", this.edits());
+    this.shared = sharedRows(SHARED, (values) => set("steps" in values ? {...values, step: values.steps} : values));
     this.rootOf(
       make("div", {class: "bar"}, make("label", {}, "Landscape ", this.landscape.menu), make("label", {}, "View ", this.view.menu),
         ...this.startBoxes(), this.source),
@@ -65,26 +65,9 @@ class LandscapeView extends LandscapeDrawing {
     return [make("span", {class: "start"}, "Start ", ...this.boxes)];
   }
 
-  // Everything that the cards may do to the list of optimizers.
   edits() {
-    const put = (change) => {
-      const optimizers = [...this.state.optimizers];
-      change(optimizers);
-      this.set({optimizers});
-    };
-    const fitted = (name) => withRate(this.tables, this.state.landscape, name);
-    return {
-      replace: (k, name) => put((all) => { all[k] = fitted(name); }),
-      remove: (k) => put((all) => { all.splice(k, 1); }),
-      change: (k, control, value) => put((all) => {
-        const {name, hyper} = all[k];
-        all[k] = {name, hyper: changed(hyper, this.tables.optimizers[name].made.group, control, value)};
-      }),
-      add: () => put((all) => {
-        const taken = all.map(({name}) => name);
-        all.push(fitted(["SGD", "Adam", "RMSprop", "Lion"].find((name) => !taken.includes(name)) ?? "SGD"));
-      }),
-    };
+    return editsOf(() => this.state.optimizers, (optimizers) => this.set({optimizers}), () => this.tables.optimizers,
+      (name) => withRate(this.tables, this.state.landscape, name), ["SGD", "Adam", "RMSprop", "Lion"]);
   }
 
   renamed() {

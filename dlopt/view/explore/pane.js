@@ -100,8 +100,8 @@ class Pane {
 
   placeHandle(surface, {view, probe: [x, y]}, width, height) {
     const solid = view === "solid", found = surface.near(x, y);
-    const px = solid ? width / 2 : Math.max(8, Math.min(width - 8, this.frame.across(x)));
-    const py = solid ? height - 22 : Math.max(8, Math.min(height - 8, this.frame.up(y)));
+    const px = solid ? width / 2 : Math.max(8, Math.min(width - 8, this.frame.across(found?.x ?? x)));
+    const py = solid ? height - 22 : Math.max(8, Math.min(height - 8, this.frame.up(found?.y ?? y)));
     this.handle.style.transform = `translate(${px}px, ${py}px)`;
     this.handle.classList.toggle("turn", solid);
     this.picture.classList.toggle("solid", solid);

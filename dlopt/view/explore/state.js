@@ -1,6 +1,11 @@
 // The state of the landscape explorer: what makes sense, what fits a landscape, the call that makes it.
 
 const KEYS = ["landscape", "start", "optimizers", "steps", "noise", "seed", "step", "view"];
+const SHARED = [
+  {key: "steps", label: "steps", kind: "whole", low: 1, high: 1000, least: 1, most: 5000},
+  {key: "noise", label: "noise", symbol: "\u03c3", kind: "from zero", low: 1e-3, high: 100, least: 0, most: 1e6},
+  {key: "seed", label: "seed", kind: "whole", low: 0, high: 100, least: 0, most: 2 ** 24},
+];
 
 // A learning rate that fits the landscape.
 function withRate(tables, landscape, name, hyper = {}) {
@@ -29,19 +34,4 @@ function sensible(tables, given) {
     && numberIn(given.noise, 0, 1e6, false) && numberIn(given.seed, 0, 2 ** 24) && numberIn(given.step, 0, given.steps)
     && ["plane", "solid"].includes(given.view) && given.optimizers?.length >= 1 && given.optimizers.length <= MOST
     && given.optimizers.every(({name, hyper}) => knownIn(tables.optimizers, name) && sensibleHyper(tables.optimizers[name], hyper));
-}
-
-// Each value is one that its control would take.
-function sensibleHyper({controls, made}, hyper) {
-  if (!made) return true; // it does not run, whatever they are
-  return Object.entries(hyper).every(([key, value]) => {
-    const found = controls.filter((control) => control.key === key);
-    const pair = Array.isArray(made.group[key]);
-    return found.length > 0 && Array.isArray(value) === pair && (!pair || value.length === found.length)
-      && found.every(({index, kind, options, least, most}) => {
-        const part = index === null ? value : value[index];
-        if (kind === "switch") return typeof part === "boolean";
-        return kind === "menu" ? options.includes(part) : typeof part === "number" && part >= least && part <= most;
-      });
-  });
 }

@@ -97,7 +97,9 @@ class SurfaceExplorer(Explorer):
 
     def _limits(self, log: bool) -> tuple[float, float]:
         """The least and the greatest of all that is seen, so that two pictures have one scale."""
-        values = np.concatenate([self._surfaces[name].loss.ravel() for name in filter(None, (self.surface, self.beside))])
+        values = np.concatenate(
+            [self._surfaces[name].loss.ravel() for name in filter(None, (self.surface, self.beside))]
+        )
         low, high = (float(end(values[np.isfinite(values)])) for end in (np.min, np.max))
         return (math.log10(low), math.log10(high)) if log and low > 0 else (low, high)
 
@@ -116,7 +118,9 @@ class SurfaceExplorer(Explorer):
             self.paths, self.step = [trace.name for trace in surface.traces], _last(surface)
 
     def _tables(self) -> str:
-        return f"return {{surfaces: {json.dumps({name: _packed(s, self._own) for name, s in self._surfaces.items()})}}};"
+        return (
+            f"return {{surfaces: {json.dumps({name: _packed(s, self._own) for name, s in self._surfaces.items()})}}};"
+        )
 
     def _named(self, name: str) -> Surface:
         if name not in self._surfaces:

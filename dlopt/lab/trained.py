@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -103,14 +102,25 @@ def digits_surfaces(points: int = 37) -> dict[str, Surface]:
         >>> surfaces["training paths"].loss.shape, len(surfaces["training paths"].traces)
         ((5, 5), 4)
     """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # for networks as small as these, more threads only wait for each other
+    try:
+        return _digits_surfaces(points)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _digits_surfaces(points: int) -> dict[str, Surface]:
     task = digits_mlp(part="test")
     paths = {
         name: recorded_path(task, partial(cls, **setting), _STEPS, _EVERY, _BATCH)
         for name, (cls, setting) in METHODS.items()
     }
-    about = f"Digits, 64 hidden ReLU units; batches of {_BATCH}, one start; the plane of the paths' principal directions."
-    found = [path_surface(task.model(0), whole_loss, paths, name="training paths", points=points, every=_EVERY)]
-    found[0] = replace(found[0], about=about)
+    about = (
+        f"Digits, 64 hidden ReLU units, batches of {_BATCH}, one start; the plane of the paths' principal directions."
+    )
+    drawn: dict[str, Any] = {"points": points, "every": _EVERY, "about": about}
+    found = [path_surface(task.model(0), whole_loss, paths, name="training paths", **drawn)]
     for name, size in _BATCHES.items():
         model = trained_until(task, _LR, size, _TARGET, _MOST)
         accuracy = task.evaluate(model)["test_accuracy"]

@@ -1,0 +1,37 @@
+"""A page with explorers, and what is asked of it."""
+
+PAGE = """<!doctype html><html lang="en" {theme}><head><meta charset="utf-8"><title>Explorers</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>body {{ max-width: 50rem; margin: 1rem auto; padding: 0 .8rem; background: {paper}; color: {ink}; }}</style></head>
+<body><main><h1>Explorers</h1>{explorers}</main></body></html>"""
+COLOURS = {"light": ("#ffffff", "#111111"), "dark": ("#14181e", "#eeeeee")}
+
+
+def settle(page):
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def colours(page, selector=".picture canvas"):
+    """How many colours a canvas holds."""
+    return page.evaluate(
+        """(selector) => {
+          const canvas = document.querySelector(selector), {width, height} = canvas;
+          return new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, width, height).data.buffer)).size;
+        }""",
+        selector,
+    )
+
+
+def set_slider(page, label, place):
+    page.get_by_label(label, exact=True).first.evaluate(
+        "(slider, place) => { slider.value = place; slider.dispatchEvent(new Event('input', {bubbles: true})); }", place
+    )
+
+
+def copied(page, button, nth=0):
+    """What a button copies, through the box that is shown when there is no clipboard."""
+    page.evaluate("() => Object.defineProperty(navigator, 'clipboard', {value: undefined, configurable: true})")
+    page.get_by_role("button", name=button).nth(nth).click()
+    page.wait_for_selector(".copied:not([hidden])")
+    assert "press Ctrl+C" in page.locator(".told").nth(nth).inner_text()
+    return page.locator(".copied").nth(nth).input_value()
