@@ -46,6 +46,7 @@ class Adadelta(RuleOptimizer):
 
     rules = (adadelta,)
     state_keys = {"v": "square_avg", "u": "acc_delta"}
+    quantized = {"v": "unsigned", "u": "unsigned"}
 
     def __init__(
         self, params: Any, lr: Any = 1.0, rho: float = 0.9, eps: float = 1e-6, weight_decay: Any = 0,

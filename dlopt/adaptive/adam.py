@@ -59,6 +59,7 @@ class Adam(RuleOptimizer):
 
     rules = (adam, adam_amsgrad, adamw, adamw_amsgrad)
     state_keys = {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"}
+    quantized = {"m": "signed", "v": "unsigned"}  # a maximum must not fall: v_max stays float32
     scalars = staticmethod(bias_correction)
 
     def __init__(

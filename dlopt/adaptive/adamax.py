@@ -50,6 +50,7 @@ class Adamax(RuleOptimizer):
 
     rules = (adamax,)
     state_keys = {"m": "exp_avg", "u": "exp_inf"}
+    quantized = {"m": "signed"}  # u falls by a thousandth a step: rounded to the nearest code, never
     scalars = staticmethod(first_bias)
 
     def __init__(

@@ -61,6 +61,7 @@ class AdamW(RuleOptimizer):
 
     rules = (adamw, adamw_amsgrad)
     state_keys = {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"}
+    quantized = {"m": "signed", "v": "unsigned"}
     scalars = staticmethod(bias_correction)
     decoupled = True
 

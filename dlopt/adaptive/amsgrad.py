@@ -57,6 +57,7 @@ class AMSGrad(RuleOptimizer):
 
     rules = (amsgrad,)
     state_keys = {"m": "exp_avg", "v": "exp_avg_sq", "v_hat": "max_exp_avg_sq"}
+    quantized = {"m": "signed", "v": "unsigned"}  # a maximum must not fall: v_hat stays float32
     scalars = staticmethod(falling_rate)
 
     def __init__(

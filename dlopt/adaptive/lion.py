@@ -43,6 +43,7 @@ class Lion(RuleOptimizer):
 
     rules = (lion,)
     state_keys = {"m": "exp_avg"}
+    quantized = {"m": "signed"}
     counted = False
     decoupled = True
 

@@ -67,6 +67,7 @@ class NAdam(RuleOptimizer):
 
     rules = (nadam, nadam_decoupled)
     state_keys = {"m": "exp_avg", "n": "exp_avg_sq"}
+    quantized = {"m": "signed", "n": "unsigned"}
     scalars = staticmethod(warming_momentum)
     scalar_state = {"product": ("mu_product", 1.0)}
 

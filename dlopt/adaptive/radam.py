@@ -76,6 +76,7 @@ class RAdam(RuleOptimizer):
 
     rules = (warming, rectified, warming_decoupled, rectified_decoupled)
     state_keys = {"m": "exp_avg", "v": "exp_avg_sq"}
+    quantized = {"m": "signed", "v": "unsigned"}
     scalars = staticmethod(rectification)
 
     def __init__(

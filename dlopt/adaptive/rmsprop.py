@@ -70,6 +70,7 @@ class RMSprop(RuleOptimizer):
 
     rules = (rmsprop, rmsprop_momentum, rmsprop_centered, rmsprop_centered_momentum)
     state_keys = {"v": "square_avg", "m": "grad_avg", "b": "momentum_buffer"}
+    quantized = {"v": "unsigned", "b": "signed"}
 
     def __init__(
         self, params: Any, lr: Any = 1e-2, alpha: float = 0.99, eps: float = 1e-8, weight_decay: Any = 0,
@@ -85,6 +86,8 @@ class RMSprop(RuleOptimizer):
         number("weight_decay value", group["weight_decay"], low=0)
         number("alpha value", group["alpha"], low=0, high=1)
         choice("convention", group["convention"], CONVENTIONS)
+        if group["centered"] and group.get("optim_bits") == 8:
+            raise ValueError("Invalid optim_bits: the variance of a centered RMSprop is lost in 8 bits; leave it at 32")
 
     def hyper(self, group: dict[str, Any]) -> dict[str, Any]:
         paper = group["convention"] == "paper"

@@ -96,6 +96,7 @@ class ScheduleFreeAdamW(ModeOptimizer):
         averaged_rmsprop: (swap_of_two, swap_of_two),
     }
     state_keys = {"z": "z", "x": "x", "v": "exp_avg_sq"}
+    quantized = {"v": "unsigned"}  # z and x are parameters, and move by less than a code
     scalars = staticmethod(averaging_adamw)
     scalar_state = {"lr_max": ("lr_max", 0.0), "weight_sum": ("weight_sum", 0.0)}
     decoupled = True

@@ -18,7 +18,7 @@ from dlopt.engine.program import Program
 _PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
 _dtype, _device, _layout, _shape, _nbytes = map(attrgetter, ("dtype", "device", "layout", "shape", "nbytes"))
 _REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-_STORED = {*_REAL, torch.int64}
+_STORED = {*_REAL, torch.int64, torch.uint8}
 
 
 Clocks = dict[str, tuple[list[Tensor], Tensor]]

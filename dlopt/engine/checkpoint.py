@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dlopt.engine.gather import state_dtype
+from dlopt.engine import eight_bits
+from dlopt.engine.state import absmax_key, state_dtype
 from dlopt.engine.writing import COUNTER, MASTER, WRITER_STATE
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def _groups(optimizer: RuleOptimizer, saved: list[dict[str, Any]]) -> list[dict[
         names = {"param_names": old["param_names"]} if "param_names" in old else {}
         hyper = deepcopy({name: value for name, value in new.items() if name != "params"})
         # how a step runs, not what it computes: a checkpoint made for a CUDA graph is as good without one
-        group = {**optimizer.defaults, **names, **hyper, "params": old["params"], "capturable": False}
+        own = {"params": old["params"], "capturable": False, "optim_bits": old["optim_bits"]}
+        group = {**optimizer.defaults, **names, **hyper, **own}
         lr = group["lr"]
         # a schedule that ends at zero may have rounded to just below it
         optimizer.check_group({**group, "lr": 0.0} if isinstance(lr, float) and -1e-6 < lr < 0 else group)
@@ -83,10 +85,14 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
     clock, rule = set(optimizer.clock_keys()), set(optimizer.state_keys.values())
     writer = {key for keys in WRITER_STATE.values() for key in keys.values()}
     given = {key: value for key, value in entry.items() if value is not None}
-    surplus = sorted(set(given) - clock - rule - writer)
+    coded = {key for key in rule if isinstance(entry.get(key), Tensor) and entry[key].dtype is torch.uint8}
+    coded &= {optimizer.state_keys[symbol] for symbol in optimizer.quantized}
+    scales = {absmax_key(key) for key in coded}
+    surplus = sorted(set(given) - clock - rule - writer - scales)
     rules = [optimizer.as_rule(function) for function in (*optimizer.rules, optimizer.vector_rule) if function]
     wanted = [{optimizer.state_keys[symbol] for symbol in rule.elements[2:]} for rule in rules]
     missing = min((sorted((clock | keys) - set(given)) for keys in wanted), key=len) if given else []
+    missing += sorted(scales - set(given))
     if surplus or missing:
         raise ValueError(f"loaded state of parameter {number} has surplus keys {surplus} and lacks {missing}")
     symbols = {key: symbol for symbol, key in optimizer.state_keys.items()}
@@ -101,9 +107,11 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
             continue
         shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
         due = tuple(optimizer.state_shape(symbols[key], p)) if key in symbols else tuple(p.shape)
+        due = (eight_bits.blocks(p.numel()),) if key in scales else due
         if shape != due:
             raise ValueError(f"loaded {key} of parameter {number} has shape {shape}, not {due}")
         dtype = p.dtype if key in writer and key != MASTER else state_dtype(p)
+        dtype = torch.uint8 if key in coded else torch.float32 if key in scales else dtype
         like = torch.zeros_like(p, dtype=dtype, requires_grad=False, memory_format=torch.preserve_format)
         like = like if due == tuple(p.shape) else torch.zeros(due, dtype=dtype, device=p.device)
         result[key] = like.copy_(value.to_dense() if value.is_sparse else value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import chain
 from numbers import Real
 from operator import attrgetter, is_, itemgetter
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dlopt.engine import rounding
-from dlopt.engine.batch import Batch, Clocks, aligned, computing, fills_memory, overlaps, plain, uniform
+from dlopt.engine.batch import Batch, Clocks, aligned, fills_memory, overlaps, plain, uniform
 from dlopt.engine.program import Program
 from dlopt.engine.scalars import evaluate
-from dlopt.engine.writing import COUNTER, MASTER, WRITER_STATE
+from dlopt.engine.state import coded, in_eight_bits, keys_of, made, program_of
 
 if TYPE_CHECKING:
     from dlopt.engine.optimizer import RuleOptimizer
@@ -85,28 +83,39 @@ def gather(optimizer: RuleOptimizer, group: Group) -> list[Pending]:
     if type(None) in set(map(type, grads)):
         params = [p for p, g in zip(params, grads, strict=True) if g is not None]
         grads = [g for g in grads if g is not None]
-    if not params:
-        return []
-    return _at_once(optimizer, group, params, grads) or _one_by_one(optimizer, group, params, grads)
+    parts = [(params, grads, False)]
+    if group["optim_bits"] == 8:
+        pairs: dict[bool, list[tuple[Tensor, Tensor]]] = {True: [], False: []}
+        for p, g in zip(params, grads, strict=True):
+            pairs[in_eight_bits(group, p)].append((p, g))
+        parts = [([p for p, _ in some], [g for _, g in some], eight) for eight, some in pairs.items()]
+    return [
+        item
+        for params, grads, eight in parts
+        if params
+        for item in _at_once(optimizer, group, params, grads, eight) or _one_by_one(optimizer, group, params, grads)
+    ]
 
 
-def _at_once(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor]) -> list[Pending] | None:
+def _at_once(
+    optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor], eight: bool
+) -> list[Pending] | None:
     """The usual case: every parameter has taken the same steps and all tensors are alike."""
     if optimizer.matrix or optimizer.sparse_only:
         return None
     entries = list(map(optimizer.state.get, params))
-    before = optimizer.known.get(id(group))
+    before = optimizer.known.get((id(group), eight))
     try:
         clock, clocks = _shared_clock(optimizer, entries, before.clocks if before else {})
-        step = _step(optimizer, group, clock)
+        step = _step(optimizer, group, clock, eight=eight)
         step.bases = {key: base for key, (_, base) in clocks.items()}
         streams = [grads, params, *(list(map(itemgetter(key), entries)) for key in step.keys)]  # type: ignore[arg-type]
         known = uniform(streams, before, 1 + step.program.outputs)
     except (AttributeError, KeyError, TypeError, _Apart):  # not the usual case: looked at one by one
         return None
-    if known is None:
+    if known is None or any(coded(s[0]) != bool(k) for s, k in zip(streams[2:], step.program.kinds[2:], strict=False)):
         return None
-    optimizer.known[id(group)] = known
+    optimizer.known[id(group), eight] = known
     known.clocks = clocks
     batch = Batch(step.program, step.scalars, streams, True, group["differentiable"], entries, step.keys, known=known)  # type: ignore[arg-type]
     return [Pending(batch, group, lambda: step.commit(entries))]  # type: ignore[arg-type]
@@ -133,9 +142,13 @@ def _shared_clock(optimizer: RuleOptimizer, entries: list[Any], known: Clocks) -
 
 
 def _step(
-    optimizer: RuleOptimizer, group: Group, clock: tuple[float, ...], first: bool = False, flat: bool = False
-) -> Step:
-    """The next step of a parameter whose clock (count, scalar state) stands at `clock`; `flat`: it is no matrix."""
+    optimizer: RuleOptimizer, group: Group, clock: tuple[float, ...], first: bool = False, flat: bool = False,
+    eight: bool = False,
+) -> Step:  # fmt: skip
+    """The next step of a parameter whose clock (count, scalar state) stands at `clock`.
+
+    `flat`: it is no matrix; `eight`: its state is kept in 8 bits.
+    """
     t = clock[0] + 1 if optimizer.counted else (1.0 if first else LATER)
     hyper = {name: plain_value(name, value) for name, value in optimizer.hyper(group).items()}
     symbols = dict(zip(optimizer.scalar_state, clock[optimizer.counted :], strict=True))
@@ -152,12 +165,11 @@ def _step(
         hyper |= {"l2": decay, "weight_decay": 0.0}
         before += ("l2",) if decay != 0 else ()
     function = optimizer.vector_rule if flat and optimizer.vector_rule else optimizer.rule(group, t)
-    program = Program(optimizer.as_rule(function), before, group["writing"])
+    program = program_of(optimizer, group, optimizer.as_rule(function), before, eight)
     scalars = {name: new[name] if name in new else hyper[name] for name in program.scalars}
-    keys = [optimizer.state_keys[symbol] for symbol in program.rule.elements[2:]]
     after = {"step": t} if optimizer.counted else {}
     after |= {key: new[symbol] for symbol, (key, _) in optimizer.scalar_state.items()}
-    return Step(program, scalars, (*keys, *WRITER_STATE[program.writer].values()), after)
+    return Step(program, scalars, keys_of(optimizer, program), after)
 
 
 def plain_value(name: str, value: Any) -> Any:
@@ -184,7 +196,7 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
         entry = {key: value for key, value in optimizer.state.get(p, {}).items() if value is not None}
         clock = tuple(entry[key].item() if key in entry else initial for key, initial in optimizer.clock_keys().items())
         first = not all(key in entry for key in optimizer.state_keys.values())
-        kind = clock, first, p.dim() < 2 and optimizer.vector_rule is not None
+        kind = clock, first, p.dim() < 2 and optimizer.vector_rule is not None, in_eight_bits(group, p)
         if kind not in steps:
             steps[kind] = _step(optimizer, group, *kind)
         step = steps[kind]
@@ -192,13 +204,7 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
             entry.setdefault(
                 key, torch.tensor(0.0, dtype=torch.float32 if key == "step" else torch.float64, device="cpu")
             )
-        symbols = step.program.rule.elements[2:]
-        for k, key in enumerate(step.keys):
-            if key not in entry:
-                own = k < len(symbols)
-                entry[key] = (
-                    new_state(optimizer, group, symbols[k], p) if own else writer_state(optimizer, group, key, p)
-                )
+        entry |= made(optimizer, group, step.program, p, entry)
         row, scatter = gathered_row(optimizer, group, step, p, g, [entry[key] for key in step.keys])
         alike = (kind, tuple(t.dtype for t in row), p.device, aligned(row, 1 + step.program.outputs), scatter[:1])
         found.setdefault(alike, []).append((p, entry, row, scatter))
@@ -222,37 +228,6 @@ def _attach(optimizer: RuleOptimizer, step: Step, params: list[Tensor], entries:
         step.commit(entries)
 
     return commit
-
-
-def zeros_like(p: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format, requires_grad=False)
-
-
-def new_state(optimizer: RuleOptimizer, group: Group, symbol: str, p: Tensor) -> Tensor:
-    """The state `symbol` of the parameter `p` before its first step."""
-    shape, start = optimizer.state_shape(symbol, p), optimizer.initial(group, symbol, p)
-    if shape == p.shape:
-        zeros = zeros_like(p, state_dtype(p))
-        return zeros.copy_(start) if isinstance(start, Tensor) else zeros.fill_(start)
-    return torch.full(shape, start, dtype=state_dtype(p), device=p.device)
-
-
-def writer_state(optimizer: RuleOptimizer, group: Group, key: str, p: Tensor) -> Tensor:
-    """The state `key` of the writer for the parameter `p` before its first step."""
-    if key == COUNTER:
-        number = next(
-            i for i, q in enumerate(chain.from_iterable(g["params"] for g in optimizer.param_groups)) if q is p
-        )
-        return torch.tensor(rounding.start(group["seed"], number), dtype=torch.int64, device=p.device)
-    if key == MASTER:
-        return zeros_like(p, state_dtype(p)).copy_(p.detach())
-    return zeros_like(p, p.dtype)
-
-
-def state_dtype(p: Tensor) -> torch.dtype:
-    """The dtype of a rule's state for the parameter `p`: float32 or wider, complex for complex."""
-    wide = computing(p.dtype)
-    return wide.to_complex() if p.is_complex() else wide
 
 
 def _check(optimizer: RuleOptimizer, p: Tensor, g: Tensor) -> None:
@@ -284,7 +259,7 @@ def gathered_row(
     own = step.program.outputs - 1
     state, others = state[:own], state[own:]
     if others and not plain(p):
-        raise RuntimeError(f"stochastic rounding takes plain tensors, not {type(p).__name__}")
+        raise RuntimeError(f"stochastic rounding and 8-bit state take plain tensors, not {type(p).__name__}")
     if g.is_sparse:
         how = optimizer.sparse(group)
         if how is None:
@@ -292,6 +267,8 @@ def gathered_row(
             raise RuntimeError(f"{name} does not support sparse gradients, please consider dlopt.SparseAdam instead")
         if group.get("weight_decay", 0) != 0:
             raise RuntimeError("weight_decay touches every element: it cannot be used with sparse gradients")
+        if how == "rows" and g.sparse_dim() and step.program.coded:
+            raise RuntimeError("rows of a sparse gradient cut through the blocks of 8-bit state: set optim_bits=32")
         if how == "rows" and g.sparse_dim():
             g = g.coalesce()
             index = tuple(g._indices())

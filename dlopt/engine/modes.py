@@ -12,20 +12,10 @@ from torch import Tensor
 from dlopt.engine import faces
 from dlopt.engine.batch import Batch, aligned
 from dlopt.engine.faces.torch import namespace
-from dlopt.engine.gather import (
-    LATER,
-    Group,
-    Pending,
-    Step,
-    gathered_row,
-    new_state,
-    plain_value,
-    state_dtype,
-    writer_state,
-)
+from dlopt.engine.gather import LATER, Group, Pending, Step, gathered_row, plain_value
 from dlopt.engine.optimizer import RuleOptimizer
-from dlopt.engine.program import Program
 from dlopt.engine.rule import with_namespace
+from dlopt.engine.state import in_eight_bits, keys_of, made, program_of, state_dtype
 from dlopt.engine.writing import WHOLE, WRITER_STATE
 
 Move = Callable[..., Any]
@@ -120,14 +110,11 @@ def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], A
         if not entry:
             continue
         t = entry["step"].item() if optimizer.counted else LATER
-        program = Program(optimizer.as_rule(moved(optimizer.rule(group, t))), (), group["writing"])
-        symbols, kept = program.rule.elements[2:], WRITER_STATE[program.writer].values()
-        new = {key: writer_state(optimizer, group, key, p) for key in kept if key not in entry}
-        for symbol in symbols:
-            if optimizer.state_keys[symbol] not in entry:
-                new[optimizer.state_keys[symbol]] = new_state(optimizer, group, symbol, p)
+        rule = optimizer.as_rule(moved(optimizer.rule(group, t)))
+        program = program_of(optimizer, group, rule, (), in_eight_bits(group, p))
+        new = made(optimizer, group, program, p, entry)
         entry |= new
-        keys = (*(optimizer.state_keys[symbol] for symbol in symbols), *kept)
+        keys, kept = keys_of(optimizer, program), WRITER_STATE[program.writer].values()
         step = Step(program, {name: hyper[name] for name in program.scalars}, keys, {})
         whole = p.detach().to(state_dtype(p), copy=True)
         if program.writer in WHOLE:
@@ -141,5 +128,5 @@ def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], A
     return pending
 
 
-def _add(optimizer: RuleOptimizer, p: Tensor, new: dict[str, Tensor]) -> None:
+def _add(optimizer: RuleOptimizer, p: Tensor, new: dict[str, Tensor | None]) -> None:
     optimizer.state[p].update(new)

@@ -37,6 +37,10 @@ class EngineOptions(TypedDict, total=False):
             ``"kahan"``, compensated summation, keeps what rounding loses in one more tensor of the parameter's dtype.
             ``"master"`` keeps the parameter in float32 beside its rounding. ``"stochastic"`` rounds up or down at
             random, right on average, and keeps a counter only; it is not recorded by `differentiable`.
+        optim_bits: 32, or 8 for state of one byte an element and one float32 a block of 256 (see
+            :mod:`dlopt.engine.eight_bits`; the keyword is that of ``bitsandbytes``). Parameters of fewer than 4,096
+            elements and complex ones keep float32, and so does state that a class does not list in ``quantized``.
+            A loaded state is converted.
         seed: of the random numbers, a whole number from 0. Parameters, elements and steps have different ones.
     """
 
@@ -47,10 +51,18 @@ class EngineOptions(TypedDict, total=False):
     fused: bool | None
     writing: str
     seed: int
+    optim_bits: int
 
 
 ENGINE_DEFAULTS = EngineOptions(
-    maximize=False, foreach=None, capturable=False, differentiable=False, fused=None, writing="plain", seed=0
+    maximize=False,
+    foreach=None,
+    capturable=False,
+    differentiable=False,
+    fused=None,
+    writing="plain",
+    seed=0,
+    optim_bits=32,
 )
 
 
@@ -68,6 +80,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         matrix: whether the rules are matrix rules (see :mod:`dlopt.engine.matrix`); they run on the torch face.
         vector_rule: the matrix rule for parameters of fewer than two dimensions, if it is another one.
         sparse_only: whether dense gradients are refused.
+        quantized: the states that ``optim_bits=8`` keeps in 8 bits, symbol to ``"signed"``, or to ``"unsigned"`` if
+            never negative. Left out is what rounding to some per cent would spoil: sums that only grow, maxima,
+            iterates.
         least_dim: the fewest dimensions a parameter may have.
         decoupled: whether ``weight_decay`` reaches the rule, or is added to the gradient before it; a group's
             ``decoupled_weight_decay`` goes before this.
@@ -86,6 +101,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     matrix: ClassVar[bool] = False
     vector_rule: ClassVar[Callable[..., Any] | None] = None
     sparse_only: ClassVar[bool] = False
+    quantized: ClassVar[dict[str, str]] = {}
     least_dim: ClassVar[int] = 0
     decoupled: ClassVar[bool] = False
 
@@ -165,7 +181,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return p.shape
 
     @property
-    def known(self) -> dict[int, Known]:
+    def known(self) -> dict[tuple[int, bool], Known]:
         """What the last step found out about each group's tensors. A cache: neither copied nor saved."""
         return self.__dict__.setdefault("_known", {})
 
@@ -228,6 +244,13 @@ class RuleOptimizer(torch.optim.Optimizer):
         integer("seed", group["seed"], low=0)
         if group["writing"] == "stochastic" and group["differentiable"]:
             raise RuntimeError("stochastic rounding has no derivative: it does not support `differentiable`")
+        if group["optim_bits"] not in (8, 32):
+            raise ValueError(f"Invalid optim_bits: {group['optim_bits']!r}, neither 8 nor 32")
+        if group["optim_bits"] == 8 and self.state_keys and not self.quantized:
+            name = type(self).__name__
+            raise ValueError(f"Invalid optim_bits: 8 bits are too few for the state of {name}; leave it at 32")
+        if group["optim_bits"] == 8 and group["differentiable"]:
+            raise RuntimeError("8-bit state has no derivative: it does not support `differentiable`")
         if group["capturable"]:
             raise RuntimeError(
                 "`capturable` keeps the step count on the device, for CUDA graphs; no face of dlopt does yet. "
@@ -260,7 +283,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.set_grad_enabled(self.defaults["differentiable"]):
-            for gone in self.known.keys() - set(map(id, self.param_groups)):  # a group that was taken out
+            groups = set(map(id, self.param_groups))
+            for gone in [key for key in self.known if key[0] not in groups]:  # a group that was taken out
                 del self.known[gone]
             pending = [item for group in self.param_groups for item in gather(self, group)]
             chosen = [faces.choose(item.batch, item.group) for item in pending]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dlopt.engine import writing
+from dlopt.engine import eight_bits, writing
 from dlopt.engine.matrix import MatrixRule
 from dlopt.engine.rule import Rule, rule_of, with_namespace
 
@@ -19,12 +19,14 @@ class Program:
     """What a step does to each element. Streams come in the order g, p, rule state, writer state.
 
     ``before`` names the transformations of the gradient, in the order they are applied. The step writes all streams
-    but g and random words.
+    but g and random words. ``codes`` has, unless empty, for each state of the rule the map that it is stored in in
+    8 bits, or None; then the blocks' largest magnitudes are further streams, which the rule does not see.
     """
 
     rule: Rule | MatrixRule
     before: tuple[str, ...] = ()
     writer: str = "plain"
+    codes: tuple[str | None, ...] = ()
 
     @property
     def scalars(self) -> tuple[str, ...]:
@@ -36,9 +38,15 @@ class Program:
 
     @property
     def kinds(self) -> tuple[str | None, ...]:
-        """How each stream is stored: None as numbers, ``"random"`` as the counter that random words are made of."""
-        rule = (None,) * len(self.rule.elements)
+        """How each stream is stored: None as numbers, ``"signed"`` or ``"unsigned"`` in 8 bits by that map, and
+        ``"random"`` as the counter that random words are made of."""
+        rule = (None, None, *(self.codes or (None,) * (len(self.rule.elements) - 2)))
         return rule + tuple("random" if s == "r" else None for s in writing.WRITER_STATE[self.writer])
+
+    @property
+    def coded(self) -> dict[int, str]:
+        """The streams that are stored in 8 bits, with their maps."""
+        return {k: kind for k, kind in enumerate(self.kinds) if kind in eight_bits.KINDS}
 
     @property
     def outputs(self) -> int:

@@ -81,6 +81,7 @@ class SGD(RuleOptimizer):
 
     rules = (sgd, heavy_ball, nesterov, sgd_decoupled, heavy_ball_decoupled, nesterov_decoupled)
     state_keys = {"b": "momentum_buffer"}
+    quantized = {"b": "signed"}
     scalars = staticmethod(first_undamped)
     counted = False
 

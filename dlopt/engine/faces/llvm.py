@@ -15,6 +15,7 @@ import torch
 
 from dlopt.engine.faces import threads
 from dlopt.engine.faces.fused import mixed, unfit
+from dlopt.engine.faces.llvm_eight_bits import Coded, block_by_block
 from dlopt.engine.faces.llvm_random import random_key, random_word, rounded
 from dlopt.engine.lowering import Node, lower_program
 from dlopt.engine.program import Program
@@ -38,7 +39,7 @@ def missing() -> str | None:
 
 def refuses(batch: Batch) -> str | None:
     """Why this face cannot take `batch`; None if it can."""
-    reason = unfit(batch, "cpu", (*DTYPES, torch.int64)) or missing() or mixed(batch)
+    reason = unfit(batch, "cpu", (*DTYPES, torch.int64, torch.uint8)) or missing() or mixed(batch)
     if reason:
         return reason
     if torch.float16 in batch.dtypes and not _target().half:
@@ -76,9 +77,8 @@ def build(name: str, program: Program, dtypes: tuple[torch.dtype, ...], compute:
     i64, real = ir.IntType(64), ir.DoubleType() if compute is torch.float64 else ir.FloatType()
     pointer = ir.PointerType()
     module, lowered = ir.Module(name), lower_program(program)
-    streams = len(lowered.inputs)
 
-    signature = ir.FunctionType(ir.VoidType(), [*[pointer] * streams, i64, pointer, i64])
+    signature = ir.FunctionType(ir.VoidType(), [*[pointer] * len(dtypes), i64, pointer, i64])
     body = ir.Function(module, signature, name + "_chunk")
     *addresses, count, values, start = body.args
     body.linkage = "internal"
@@ -91,28 +91,40 @@ def build(name: str, program: Program, dtypes: tuple[torch.dtype, ...], compute:
     for k, slot in enumerate(lowered.slots):
         value = b.load(b.gep(values, [i64(k)], source_etype=ir.DoubleType()), typ=ir.DoubleType())
         emit.values[slot] = value if real == ir.DoubleType() else b.fptrunc(value, real)
+    scales = dict(zip(program.coded, addresses[program.streams :], strict=True))
+    coded = {k: Coded(b, kind, addresses[k], scales[k]) for k, kind in program.coded.items()}
     keys = {k: random_key(b, addresses[k]) for k, kind in enumerate(program.kinds) if kind == "random"}
+    for state in coded.values():
+        state.begin(b, count)
+    entry = b.block
     b.cbranch(b.icmp_signed(">", count, i64(0)), loop, end)
     b.position_at_end(loop)
     i = b.phi(i64)
     i.add_incoming(i64(0), entry)
-    places = []
-    for k, (node, dtype) in enumerate(zip(lowered.inputs, dtypes, strict=True)):
+    places = {}
+    for k, (node, dtype) in enumerate(zip(lowered.inputs, dtypes, strict=False)):
         if k in keys:
             emit.values[node] = random_word(b, keys[k], b.add(start, i))
-            continue
-        place, kind = _place(b, addresses[k], i, dtype)
-        emit.values[node] = emit.widen(b, b.load(place, typ=kind), dtype)
-        places.append(place)
+        elif k in coded:
+            emit.values[node] = emit.widen(b, coded[k].load(b, i), torch.float32)
+        else:
+            places[k], kind = _place(b, addresses[k], i, dtype)
+            emit.values[node] = emit.widen(b, b.load(places[k], typ=kind), dtype)
     results = [emit(b, node) for node in lowered.outputs]
-    for value, place, dtype in zip(results, places[1:], dtypes[1:], strict=False):
-        b.store(emit.narrow(b, value, dtype), place)
+    for k, value in enumerate(results, start=1):
+        if k in coded:
+            coded[k].store(b, i, emit.narrow(b, value, torch.float32))
+        else:
+            b.store(emit.narrow(b, value, dtypes[k]), places[k])
     following = b.add(i, i64(1))
     i.add_incoming(following, loop)
     b.cbranch(b.icmp_signed("<", following, count), loop, end)
     b.position_at_end(end)
+    for state in coded.values():
+        state.finish(b, count)
     b.ret_void()
-    threads.worker(module, name, body, [256 * _bytes(dtype) for dtype in dtypes])
+    widths = [256 * _bytes(dtype) for dtype in dtypes[: program.streams]] + [4] * len(coded)
+    threads.worker(module, name, block_by_block(module, body, widths) if coded else body, widths)
     return str(module)
 
 
