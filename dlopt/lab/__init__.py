@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dlopt.lab import bench, data, landscapes, models, rare_words, streams, tasks
+    from dlopt.lab import bench, data, landscapes, models, rare_words, streams, tasks, traffic
     from dlopt.lab.claims import assertion, claim
     from dlopt.lab.dynamics import iterates, rate, step_map
     from dlopt.lab.edge import Valley, valley
@@ -33,10 +33,10 @@ __all__ = [
     "bootstrap_interval", "claim", "data", "digits_surfaces", "effect_size", "equivalence", "few_digits",
     "filter_normalized", "grid", "holm", "iterates", "landscapes", "mean_interval", "models", "paired_test",
     "path_surface", "random_surface", "rare_words", "rate", "run", "sample", "step_map", "steps_to", "streams",
-    "tasks", "tune", "valley", "with_sharpness",
+    "tasks", "traffic", "tune", "valley", "with_sharpness",
 ]  # fmt: skip
 
-_MODULES = ("bench", "data", "landscapes", "models", "rare_words", "streams", "tasks")
+_MODULES = ("bench", "data", "landscapes", "models", "rare_words", "streams", "tasks", "traffic")
 _HOME = {
     "claims": ("assertion", "claim"),
     "dynamics": ("iterates", "rate", "step_map"),

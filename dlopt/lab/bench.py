@@ -239,14 +239,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=15, help="turns of each side")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a bar was missed")
     parser.add_argument("--output", type=Path, default=Path("_build/bench.json"), help="the record")
+    parser.add_argument("--peers", type=Path, help="where to write what the book plots of other libraries")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     about = machine()
     print("\n".join(f"{name:<8} {value}" for name, value in about.items()), end="\n\n")
     rows = [compare(case, options.rounds) for case in CASES] + fresh_processes()
-    print(table(rows))
+    print(table(rows), end="\n\n")
+    from dlopt.lab import bench_peers  # which imports this module
+
+    peers = bench_peers.study()
+    print(bench_peers.table(peers))
+    if options.peers:
+        bench_peers.write(peers, options.peers)
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    record = {"machine": about, "rows": [asdict(row) for row in rows]}
+    record = {"machine": about, "rows": [asdict(row) for row in rows], "peers": peers}
     options.output.write_text(json.dumps(record, indent=1) + "\n")
     return int(options.strict and any(row.ok is False for row in rows))
 

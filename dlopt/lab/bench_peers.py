@@ -25,9 +25,24 @@ from dlopt.lab.bench_cases import SMALL_TENSORS, TRANSFORMER, Case, Factory
 from dlopt.lab.optional import require
 from dlopt.lab.peer_pairs import PACKAGES, PAIRS, Pair
 
-__all__ = ["SHAPES", "difference", "extra_memory", "first_step", "installed", "main", "measure", "study", "table"]
+__all__ = [
+    "SHAPES",
+    "difference",
+    "extra_memory",
+    "first_step",
+    "installed",
+    "main",
+    "measure",
+    "study",
+    "table",
+    "write",
+]
 
-SHAPES = {"400 of 64×64": SMALL_TENSORS, "10 M in one": [(2500, 4000)], "transformer, 27 M": TRANSFORMER}
+SHAPES: dict[str, Sequence[tuple[int, ...]]] = {
+    "400 of 64×64": SMALL_TENSORS,
+    "10 M in one": [(2500, 4000)],
+    "transformer, 27 M": TRANSFORMER,
+}
 STEPS = 50
 _COMPARED = [(24, 16), (16, 24), (8,)]
 
@@ -81,21 +96,17 @@ def _parameters(shapes: Sequence[tuple[int, ...]], dtype: torch.dtype) -> tuple[
 def _after(make: Any, dtype: torch.dtype, matrices: bool) -> list[Tensor]:
     params, generator = _parameters(_COMPARED[: 2 if matrices else 3], dtype)
     sizes = [10 ** (-6 * torch.rand(p.shape, generator=generator)) for p in params]
-    optimizer = None
+    optimizer: Any = None
     for _ in range(STEPS):
         for p, size in zip(params, sizes, strict=True):
             p.grad = (torch.randn(p.shape, generator=generator) * size).to(dtype)
         optimizer = optimizer or make(params)
-        _loaded(optimizer)
+        if hasattr(optimizer, "load"):
+            optimizer.load()
         optimizer.step()
     if hasattr(optimizer, "store"):
         optimizer.store()
     return [p.detach() for p in params]
-
-
-def _loaded(optimizer: Any) -> None:
-    if hasattr(optimizer, "load"):
-        optimizer.load()
 
 
 def first_step(make: Any) -> float:
@@ -131,7 +142,7 @@ def _keeps_gradients(make: Any) -> bool:
     gradient = torch.rand(4, 4) + 0.5
     params[0].grad = gradient.clone()
     make(params).step()
-    return torch.equal(params[0].grad, gradient)
+    return params[0].grad is not None and torch.equal(params[0].grad, gradient)
 
 
 def measure(pair: Pair, rounds: int = 7) -> Any:
@@ -142,11 +153,11 @@ def measure(pair: Pair, rounds: int = 7) -> Any:
         importlib.import_module(module)
     yield {"import_ms": 1000 * (time.perf_counter() - started)}
     yield {"first_ms": [first_step(pair.ours), first_step(pair.theirs)]}
-    yield {"keeps_gradients": _keeps_gradients(pair.theirs)}
-    compared = pair.dtype, pair.matrices
-    yield {"difference": difference(pair.ours, pair.theirs, *compared)}
+    theirs = pair.eager or pair.theirs
+    yield {"keeps_gradients": _keeps_gradients(theirs)}
+    yield {"difference": difference(pair.ours, theirs, pair.dtype, pair.matrices)}
     if pair.alike is not None:
-        yield {"alike": difference(pair.alike, pair.theirs, *compared)}
+        yield {"alike": difference(pair.alike, theirs, pair.dtype, pair.matrices)}
     if not pair.matrices:
         yield {"extra": [extra_memory(pair.ours), extra_memory(pair.theirs)]}
     for what, shapes in SHAPES.items():
@@ -155,7 +166,7 @@ def measure(pair: Pair, rounds: int = 7) -> Any:
             yield {"times": {what: [row.ours_ms, row.theirs_ms]}}
 
 
-def study(pairs: Sequence[Pair] = PAIRS, limit: float = 60.0, budget: float = 600.0) -> dict[str, Any]:
+def study(pairs: Sequence[Pair] = PAIRS, limit: float = 60.0, budget: float = 480.0) -> dict[str, Any]:
     """Measure every pair whose peer is installed.
 
     Args:
@@ -226,11 +237,29 @@ def table(record: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def write(record: Mapping[str, Any], path: Path) -> None:
+    """Write the record, a line a row, figures to three places."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = ",\n  ".join(json.dumps(_short(row), ensure_ascii=False) for row in record["rows"])
+    head = ",\n ".join(f"{json.dumps(key)}: {json.dumps(record[key])}" for key in ("machine", "versions"))
+    path.write_text(f'{{{head},\n "rows": [\n  {rows}\n ]}}\n')
+
+
+def _short(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _short(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_short(inner) for inner in value]
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure all pairs and write the record, or, as a child, one pair and print it."""
     parser = argparse.ArgumentParser(prog="python -m dlopt.lab.bench_peers", description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("_build/peers.json"), help="the record")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
+    parser.add_argument("--limit", type=float, default=60.0, help="seconds for one pair")
+    parser.add_argument("--budget", type=float, default=480.0, help="seconds for all pairs")
     parser.add_argument("--pair", help="measure this one here, and print what is found")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -238,10 +267,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for found in measure(next(pair for pair in PAIRS if pair.name == options.pair)):
             print(json.dumps(found), flush=True)
         return 0
-    record = study()
+    record = study(limit=options.limit, budget=options.budget)
     print(table(record))
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    write(record, options.output)
     return 0
 
 

@@ -63,6 +63,24 @@ class Optax:
             p.data.copy_(torch.tensor(value.__array__()))
 
 
+class Consuming:
+    """An optimizer that takes the gradients away: they are handed back before each step."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, params: list[Tensor]) -> None:
+        self.optimizer, self.params = optimizer, params
+        self.load()
+
+    def load(self) -> None:
+        """Remember the gradients that the parameters have now."""
+        self.grads = [p.grad for p in self.params]
+
+    def step(self) -> None:
+        """One step on the remembered gradients."""
+        for p, grad in zip(self.params, self.grads, strict=True):
+            p.grad = grad
+        self.optimizer.step()
+
+
 @dataclass(frozen=True)
 class Pair:
     """One method of a peer beside ours.
@@ -76,6 +94,7 @@ class Pair:
         alike: ours with the difference put in, which then gives the peer's numbers; None where there is none to put in.
         dtype: in which numbers are compared.
         matrices: whether it takes matrices alone.
+        eager: theirs without a compiler, for the numbers; None where there is no compiler to wait for.
     """
 
     peer: str
@@ -86,6 +105,7 @@ class Pair:
     alike: Factory | None = None
     dtype: torch.dtype = torch.float64
     matrices: bool = False
+    eager: Callable[[list[Tensor]], Any] | None = None
 
     @property
     def name(self) -> str:
@@ -107,7 +127,16 @@ def _optax(name: str, *arguments: Any, **options: Any) -> Callable[[list[Tensor]
     return make
 
 
-_DECAY = dict(weight_decay=0.1)
+def _heavyball_made(name: str, compiled: bool, **options: Any) -> Callable[[list[Tensor]], Consuming]:
+    def make(params: list[Tensor]) -> Consuming:
+        heavyball = importlib.import_module("heavyball")
+        heavyball.utils.compile_mode = "max-autotune-no-cudagraphs" if compiled else None  # the former is its default
+        return Consuming(getattr(heavyball, name)(params, **options), params)
+
+    return make
+
+
+_DECAY: dict[str, Any] = dict(weight_decay=0.1)
 _SGD = partial(dlopt.SGD, lr=0.01, momentum=0.9)
 _ADAM = partial(dlopt.Adam, lr=1e-3)
 _ADAMW = partial(dlopt.AdamW, lr=1e-3, **_DECAY)
@@ -119,7 +148,7 @@ _SINGLE = "It computes in float32 whatever the parameters are: rounding."
 
 def _torch_optimi() -> Iterator[Pair]:
     peer, make = "torch-optimi", partial(_theirs, "optimi")
-    coupled = dict(lr=1e-3, **_DECAY)
+    coupled: dict[str, Any] = dict(lr=1e-3, **_DECAY)
     yield Pair(peer, "SGD", partial(_SGD, **_DECAY), make("SGD", lr=0.01, momentum=0.9, **_DECAY))
     yield Pair(peer, "Adam", partial(_ADAM, betas=(0.9, 0.99), eps=1e-6, **_DECAY), make("Adam", **coupled))
     yield Pair(peer, "AdamW", partial(_ADAMW, betas=(0.9, 0.99), eps=1e-6), make("AdamW", betas=(0.9, 0.99), **coupled))
@@ -137,7 +166,7 @@ def _lion_pytorch() -> Iterator[Pair]:
 
 def _pytorch_optimizer() -> Iterator[Pair]:
     peer, make = "pytorch_optimizer", partial(_theirs, "pytorch_optimizer")
-    decay = dict(lr=1e-3, **_DECAY)
+    decay: dict[str, Any] = dict(lr=1e-3, **_DECAY)
     coupled = make("SGDW", lr=0.01, momentum=0.9, weight_decouple=False, **_DECAY)
     yield Pair(peer, "SGD", partial(_SGD, **_DECAY), coupled)
     yield Pair(peer, "Lion", _LION, make("Lion", **decay))
@@ -162,8 +191,13 @@ def _pytorch_optimizer() -> Iterator[Pair]:
     )  # fmt: skip
     yield Pair(
         peer, "Muon", partial(dlopt.Muon, lr=0.02, **_DECAY),
-        lambda params: make("Muon")([dict(params=params, use_muon=True, lr=0.02, **_DECAY)]), matrices=True,
+        _muon_group, matrices=True,
     )  # fmt: skip
+
+
+def _muon_group(params: list[Tensor]) -> Any:
+    groups: Any = [dict(params=params, use_muon=True, lr=0.02, **_DECAY)]
+    return _theirs("pytorch_optimizer", "Muon")(groups)
 
 
 def _bitsandbytes() -> Iterator[Pair]:
@@ -182,22 +216,19 @@ def _bitsandbytes() -> Iterator[Pair]:
 
 
 def _heavyball() -> Iterator[Pair]:
-    peer, make = "heavyball", partial(_theirs, "heavyball")
-    pair = partial(Pair, reason=_SINGLE, dtype=torch.float32)
     floor = "ε is the least value of the root, and not added to it."
-    yield pair(peer, "SGD", _SGD, make("SGD", lr=0.01, beta=0.9))
-    yield pair(
-        peer, "AdamW", _ADAMW, make("AdamW", lr=1e-3, betas=(0.9, 0.999), **_DECAY),
-        reason=floor, alike=partial(peer_rules.ClampedAdamW, lr=1e-3, **_DECAY),
-    )  # fmt: skip
-    yield pair(
-        peer, "NAdam", partial(dlopt.NAdam, lr=2e-3), make("NAdam", lr=2e-3),
-        reason=floor, alike=partial(peer_rules.ClampedNAdam, lr=2e-3),
-    )  # fmt: skip
-    yield pair(
-        peer, "ScheduleFreeAdamW", _FREE, make("SFAdamW", lr=1e-3, betas=(0.9, 0.999), eps=1e-8),
-        reason=floor, alike=partial(peer_rules.ClampedScheduleFree, lr=1e-3),
-    )  # fmt: skip
+
+    def pair(method: str, ours: Factory, name: str, alike: Factory | None = None, **options: Any) -> Pair:
+        compiled, eager = (_heavyball_made(name, mode, **options) for mode in (True, False))
+        reason = _SINGLE if alike is None else floor
+        return Pair("heavyball", method, ours, compiled, reason, alike, torch.float32, eager=eager)
+
+    decay: dict[str, Any] = dict(lr=1e-3, **_DECAY)
+    free: dict[str, Any] = dict(lr=1e-3, betas=(0.9, 0.999), eps=1e-8)
+    yield pair("SGD", _SGD, "SGD", lr=0.01, beta=0.9)
+    yield pair("AdamW", _ADAMW, "AdamW", partial(peer_rules.ClampedAdamW, **decay), betas=(0.9, 0.999), **decay)
+    yield pair("NAdam", partial(dlopt.NAdam, lr=2e-3), "NAdam", partial(peer_rules.ClampedNAdam, lr=2e-3), lr=2e-3)
+    yield pair("ScheduleFreeAdamW", _FREE, "SFAdamW", partial(peer_rules.ClampedScheduleFree, lr=1e-3), **free)
 
 
 def _optax_pairs() -> Iterator[Pair]:
@@ -219,7 +250,7 @@ def _optax_pairs() -> Iterator[Pair]:
         "ε stands inside the root, where Hinton and ours under convention “paper” have it too.",
         partial(dlopt.RMSprop, lr=1e-3, alpha=0.9, convention="paper"),
     )  # fmt: skip
-    begun = dict(lr=0.01, initial_accumulator_value=0.1, eps=1e-7)
+    begun: dict[str, Any] = dict(lr=0.01, initial_accumulator_value=0.1, eps=1e-7)
     yield Pair(
         peer, "Adagrad", partial(dlopt.Adagrad, **begun), _optax("adagrad", 0.01), "ε stands inside the root.",
         partial(peer_rules.RootedAdagrad, **begun),
@@ -245,6 +276,6 @@ def _optax_pairs() -> Iterator[Pair]:
 
 
 PAIRS = [
-    *_torch_optimi(), *_lion_pytorch(), *_pytorch_optimizer(), *_bitsandbytes(), *_heavyball(), *_optax_pairs(),
+    *_torch_optimi(), *_lion_pytorch(), *_pytorch_optimizer(), *_bitsandbytes(), *_optax_pairs(), *_heavyball(),
 ]  # fmt: skip
 """What ``make bench`` compares; another method is another line."""

@@ -1,5 +1,7 @@
 """The forms that other libraries give a rule, in our grammar: what turns a reason for a difference into a test."""
 
+from typing import Any, ClassVar
+
 import torch
 
 from dlopt.adaptive.adafactor import Adafactor, factored, rms, unfactored
@@ -100,57 +102,57 @@ def corrected_momentum(t, *, momentum):
 class RootedAdagrad(Adagrad):
     """AdaGrad with ε inside the root."""
 
-    rules = (rooted_adagrad,)
+    rules: ClassVar[Any] = (rooted_adagrad,)
 
 
 class CorrectedRAdam(RAdam):
     """RAdam with ε beside the root of the corrected second moment."""
 
-    rules = (warming, corrected_radam)
+    rules: ClassVar[Any] = (warming, corrected_radam)
 
 
 class ClampedAdamW(AdamW):
     """AdamW whose root is at least ε."""
 
-    rules = (clamped_adamw,)
+    rules: ClassVar[Any] = (clamped_adamw,)
 
 
 class ClampedNAdam(NAdam):
     """NAdam whose root is at least ε."""
 
-    rules = (clamped_nadam,)
+    rules: ClassVar[Any] = (clamped_nadam,)
 
 
 class ClampedScheduleFree(ScheduleFreeAdamW):
     """Schedule-Free AdamW whose root is at least ε."""
 
-    rules = (clamped_schedule_free,)
-    moves = {clamped_schedule_free: (to_average_of_two, from_average_of_two)}
+    rules: ClassVar[Any] = (clamped_schedule_free,)
+    moves: ClassVar[Any] = {clamped_schedule_free: (to_average_of_two, from_average_of_two)}
 
 
 class WaitingRAdam(RAdam):
     """RAdam that stands still until it rectifies."""
 
-    rules = (waiting, RAdam.rules[1])
+    rules: ClassVar[Any] = (waiting, RAdam.rules[1])
 
 
 class RootedScheduleFree(ScheduleFreeAdamW):
     """Schedule-Free AdamW with 1e-15 inside the root, beside ε outside."""
 
-    rules = (rooted_schedule_free,)
-    moves = {rooted_schedule_free: (to_average_of_two, from_average_of_two)}
+    rules: ClassVar[Any] = (rooted_schedule_free,)
+    moves: ClassVar[Any] = {rooted_schedule_free: (to_average_of_two, from_average_of_two)}
 
 
 class RelativeDecayAdafactor(Adafactor):
     """Adafactor whose decay is multiplied by the relative step and the parameter's size, as its step is."""
 
-    rules = (relative_decay,)
+    rules: ClassVar[Any] = (relative_decay,)
     vector_rule = staticmethod(relative_decay_vector)
 
 
 class ExactMuon(Muon):
     """Muon in the parameter's precision, with corrected means, for matrices stored as (in, out)."""
 
-    rules = (exact_muon,)
+    rules: ClassVar[Any] = (exact_muon,)
     counted = True
     scalars = staticmethod(corrected_momentum)

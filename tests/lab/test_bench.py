@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dlopt
-from dlopt.lab import bench
+from dlopt.lab import bench, bench_peers
 from dlopt.lab.bench import Case, Row, compare, fresh_processes, in_fresh_interpreter, main, table
 from dlopt.lab.bench_cases import RULES, bytes_moved
 
@@ -138,14 +138,18 @@ def test_rows_of_fresh_interpreters(monkeypatch):
 def test_main_prints_a_table_writes_a_record_and_tells_a_missed_bar(monkeypatch, tmp_path, capsys, bar, status):
     monkeypatch.setattr(bench, "CASES", [Case("toy", SGD, SGD, [(10,)], bar=bar)])
     monkeypatch.setattr(bench, "fresh_processes", lambda: [Row("memory", None, None, None, 0.01, None)])
-    file = tmp_path / "deep" / "bench.json"
-    options = ["--rounds", "1", "--threads", "1", "--output", str(file)]
+    row = {"peer": "p", "method": "m", "times": {}, "failed": "not begun"}
+    peers = {"machine": {}, "versions": {"p": "1"}, "rows": [row]}
+    monkeypatch.setattr(bench_peers, "study", lambda: peers)
+    file, plotted = tmp_path / "deep" / "bench.json", tmp_path / "peers.json"
+    options = ["--rounds", "1", "--threads", "1", "--output", str(file), "--peers", str(plotted)]
     assert main([*options, "--strict"]) == status
     assert main(options) == 0
     record = json.loads(file.read_text())
     assert record["machine"]["threads"] == 1
     assert record["machine"]["torch"] == torch.__version__
     assert [row["what"] for row in record["rows"]] == ["toy", "memory"]
+    assert record["peers"] == json.loads(plotted.read_text()) == peers
     printed = capsys.readouterr().out
     assert ("NO" in printed) == bool(status)
     assert "not measured" in printed
