@@ -145,13 +145,19 @@ def _keeps_gradients(make: Any) -> bool:
     return params[0].grad is not None and torch.equal(params[0].grad, gradient)
 
 
+def _methods(module: Any) -> int:
+    """How many optimizers a module offers: torch's kind, or functions of optax's list of them."""
+    public = {value for name, value in vars(module).items() if not name.startswith("_") and callable(value)}
+    kinds = {value for value in public if isinstance(value, type) and issubclass(value, torch.optim.Optimizer)}
+    return len(kinds - {torch.optim.Optimizer}) or sum(getattr(v, "__module__", "").endswith(".alias") for v in public)
+
+
 def measure(pair: Pair, rounds: int = 7) -> Any:
     """Yield, one dict after the other, what is to be known of a pair; the dearest last."""
     torch.optim.Adam(_parameters([(2,)], torch.float32)[0]).step()  # torch imports its compiler with the first
     started = time.perf_counter()
-    for module in PACKAGES[pair.peer]:
-        importlib.import_module(module)
-    yield {"import_ms": 1000 * (time.perf_counter() - started)}
+    modules = [importlib.import_module(module) for module in PACKAGES[pair.peer]]
+    yield {"import_ms": 1000 * (time.perf_counter() - started), "methods": _methods(modules[-1])}
     yield {"first_ms": [first_step(pair.ours), first_step(pair.theirs)]}
     theirs = pair.eager or pair.theirs
     yield {"keeps_gradients": _keeps_gradients(theirs)}

@@ -19,7 +19,7 @@ PACKAGES = {
     "torch-optimi": ("optimi",),
     "lion-pytorch": ("lion_pytorch",),
     "pytorch_optimizer": ("pytorch_optimizer",),
-    "bitsandbytes": ("bitsandbytes",),
+    "bitsandbytes": ("bitsandbytes.optim",),
     "heavyball": ("heavyball",),
     "optax": ("jax", "optax"),
 }

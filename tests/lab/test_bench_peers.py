@@ -84,11 +84,37 @@ def test_measure_tells_the_cheap_things_first(monkeypatch):
     monkeypatch.setattr(bench_peers, "extra_memory", lambda make: 0.5)
     found = list(measure(toy(alike=partial(torch.optim.SGD, lr=0.2)), rounds=1))
     keys = [key for line in found for key in line]
-    assert keys == ["import_ms", "first_ms", "keeps_gradients", "difference", "alike", "extra", "times", "times"]
+    assert keys == [
+        "import_ms",
+        "methods",
+        "first_ms",
+        "keeps_gradients",
+        "difference",
+        "alike",
+        "extra",
+        "times",
+        "times",
+    ]
     values = {key: value for line in found for key, value in line.items()}
     assert values["difference"] == pytest.approx(1)
     assert values["alike"] == 0
     assert [list(line["times"]) for line in found[-2:]] == [["small"], ["large"]]
+
+
+def test_methods_are_counted():
+    assert (
+        bench_peers._methods(types.SimpleNamespace(a=torch.optim.SGD, b=torch.optim.Optimizer, c=dict, _d=Greedy)) == 1
+    )
+    assert bench_peers._methods(types.SimpleNamespace(a=partial(int), adam=_ADAM, other=len)) == 1
+
+
+class _Alias:
+    def __call__(self):
+        return None
+
+
+_ADAM = _Alias()
+_ADAM.__module__ = "optax._src.alias"
 
 
 def test_numbers_are_those_of_the_form_without_a_compiler(monkeypatch):
