@@ -5,7 +5,8 @@ itself, but for rounding, for the losses are summed and each run has its own gra
 tensor (Adafactor, LAMB, Muon, clipping by norm) would look at all runs at once: it is refused, as is any that does not
 say how it works. Nor may a method draw random numbers.
 
-Which tasks can: the model and its loss must be such that `torch.func.vmap` takes them, and batches of one size.
+Which tasks can: the model and its loss must be such that `torch.func.vmap` takes them, batches must be of one size, and
+what a loss knows of a model must be in its parameters and buffers.
 """
 
 import copy
