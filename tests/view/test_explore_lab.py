@@ -1,4 +1,4 @@
-"""The landscape explorer in a real JupyterLab, with a kernel, in a browser."""
+"""The explorers in a real JupyterLab, with a kernel, in a browser."""
 
 import os
 import socket
@@ -29,13 +29,24 @@ CELLS = [
 ]
 
 
+OTHERS = [
+    "import numpy as np\nfrom dlopt.lab import Surface\nfrom dlopt.view import explore",
+    "axis = np.linspace(-1, 1, 21)\nw = explore.surface(Surface('bowl', axis, axis, np.add.outer(axis**2, axis**2)))\nw",
+    "w.probe = (0.5, -0.5)",
+    "s = explore.schedule(['cosine'], steps=60)\ns",
+    "s.lr = 0.02",
+    "print(w.probe, w.probed()['bowl'], s.schedules, s.losses()[0, -1].round(9))",
+]
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """The address of a server that shows one notebook."""
+    """The address of a server, to be completed by the name of a notebook."""
     home = tmp_path_factory.mktemp("lab")
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in CELLS])
-    book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(book, home / "explorer.ipynb")
+    for name, cells in (("explorer", CELLS), ("others", OTHERS)):
+        book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
+        book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(book, home / f"{name}.ipynb")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -62,7 +73,7 @@ def lab(tmp_path_factory):
             except OSError:
                 assert server.poll() is None, (home / "log").read_text()
                 time.sleep(0.25)
-        yield f"{address}/lab/tree/explorer.ipynb?token={TOKEN}"
+        yield f"{address}/lab/tree/{{}}.ipynb?token={TOKEN}"
     finally:
         server.terminate()
         server.wait(20)
@@ -93,11 +104,11 @@ def run_cell(page, number):
     raise AssertionError(f"cell {number} did not run")
 
 
-def printed(page):
+def printed(page, cell=4):
     """What the last cell says when it is run again."""
-    run_cell(page, 4)
+    run_cell(page, cell)
     page.wait_for_timeout(200)
-    return page.locator(".jp-CodeCell").nth(4).locator(".jp-OutputArea-output").inner_text()
+    return page.locator(".jp-CodeCell").nth(cell).locator(".jp-OutputArea-output").inner_text()
 
 
 @pytest.mark.slow
@@ -107,7 +118,7 @@ def test_the_widget_and_python_move_each_other(browser, lab):
     wrong = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.set_default_timeout(60_000)
-    page.goto(lab)
+    page.goto(lab.format("explorer"))
     page.wait_for_selector(".jp-CodeCell .cm-content")
     for number in range(3):
         run_cell(page, number)
@@ -145,5 +156,36 @@ def test_the_widget_and_python_move_each_other(browser, lab):
     page.wait_for_timeout(100)
     assert page.evaluate("document.activeElement.classList.contains('handle')")
     assert float(page.locator(".start input").first.input_value()) > start[0]
+    assert not wrong, wrong
+    page.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_surface_and_schedule_are_synchronised_too(browser, lab):
+    page = browser.new_page(viewport={"width": 1280, "height": 2400})
+    wrong = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.set_default_timeout(60_000)
+    page.goto(lab.format("others"))
+    page.wait_for_selector(".jp-CodeCell .cm-content")
+    for number in range(5):
+        run_cell(page, number)
+
+    # Python has moved the pictures.
+    page.wait_for_function("document.querySelector('.reading').textContent === 'loss 0.5 at (0.5, \u22120.5)'")
+    page.wait_for_function("document.querySelector('[aria-label=\"lr, typed\"]').value === '0.02'")
+    assert page.locator(".messages p").count() == 0
+    losses = "() => [...document.querySelectorAll('.dlopt-explorer')].at(-1).dloptLosses[0].at(-1)"
+    assert f"{round(page.evaluate(losses), 9):.9f}".rstrip("0") in printed(page, 5)
+
+    # The reader moves Python.
+    page.locator(".handle.probe").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.get_by_label("floor of cosine, typed").fill("0.25")
+    page.wait_for_timeout(200)
+    said = printed(page, 5)
+    assert "(0.6, -0.5) 0.61" in said and "'floor': 0.25" in said
+    assert f"{round(page.evaluate(losses), 9):.9f}".rstrip("0") in said
     assert not wrong, wrong
     page.close()

@@ -16,7 +16,8 @@ function surfaceFrom({name, across, down, domain, loss, about, own, traces}) {
     near(x, y) {
       const [i, j] = node(x, y);
       if (!inside(i, j)) return null;
-      return {i, j, x: left + i / (across - 1) * (right - left), y: low + j / (down - 1) * (high - low), loss: z[j * across + i]};
+      const tidy = (value) => Number(value.toPrecision(12));
+      return {i, j, x: tidy(left + i / (across - 1) * (right - left)), y: tidy(low + j / (down - 1) * (high - low)), loss: z[j * across + i]};
     },
   };
 }
