@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import re
 
-# A landmark and dialogs want a name; the theme gives them none.
-NAMED = {
-    '<div id="pst-primary-sidebar" class="bd-sidebar-primary': '<div role="navigation" aria-label="Book" id="pst-primary-sidebar" class="bd-sidebar-primary',
-    '<dialog id="pst-search-dialog">': '<dialog id="pst-search-dialog" aria-label="Search">',
-    '<dialog id="pst-primary-sidebar-modal">': '<dialog id="pst-primary-sidebar-modal" aria-label="Pages of the book">',
-    '<dialog id="pst-secondary-sidebar-modal">': '<dialog id="pst-secondary-sidebar-modal" aria-label="Contents of this page">',
+# The sidebar is a landmark, and it and the dialogs want a name; the theme gives them none.
+NAMES = {
+    "pst-primary-sidebar": 'role="navigation" aria-label="Book"',
+    "pst-primary-sidebar-modal": 'aria-label="Pages of the book"',
+    "pst-secondary-sidebar-modal": 'aria-label="Contents of this page"',
+    "pst-search-dialog": 'aria-label="Search"',
 }
+BARE = re.compile(r'<(div|dialog) id="([^"]*)"')
 ARROW = re.compile(r'(<a class="[^"]*" href="[^"]*">([^<]*)</a><details[^>]*><summary)>')
 SOLUTION = re.compile(r'Solution to(<a class="[^"]*" href="[^"]*">) ')
 
@@ -30,7 +31,6 @@ def mend(page: str) -> str:
         >>> mend('<a class="reference" href="adam.html">Adam</a><details open="open"><summary>')
         '<a class="reference" href="adam.html">Adam</a><details open="open"><summary aria-label="Pages under Adam">'
     """
-    for bare, named in NAMED.items():
-        page = page.replace(bare, named)
+    page = BARE.sub(lambda m: f'<{m[1]} {NAMES[m[2]]} id="{m[2]}"' if m[2] in NAMES else m[0], page)
     page = ARROW.sub(lambda m: f'{m[1]} aria-label="Pages under {html.escape(html.unescape(m[2].strip()))}">', page)
     return SOLUTION.sub(r"Solution to \1", page)

@@ -1,4 +1,4 @@
-"""The Sphinx extension of this book: finds the executed pages, keeps the site off the network, names what has no name."""
+"""The Sphinx extension of this book: finds executed pages, keeps the site off the network and usable by all."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_names_are_given_once():
         '<dialog id="pst-search-dialog"></dialog><a class="reference" href="b.html">L1 &amp; L2 </a><details><summary>'
     )
     named = mend(bare)
-    assert '<dialog id="pst-search-dialog" aria-label="Search">' in named
+    assert '<dialog aria-label="Search" id="pst-search-dialog">' in named
     assert named.endswith('<summary aria-label="Pages under L1 &amp; L2">')
     assert mend(named) == named
 
