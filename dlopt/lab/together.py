@@ -235,5 +235,7 @@ def _check_elementwise(optimizer: torch.optim.Optimizer) -> None:
     ours = isinstance(optimizer, RuleOptimizer) and not optimizer.matrix
     if not ours and not (type(optimizer).__module__.startswith("torch.optim.") and name in _TORCH):
         raise ValueError(f"{name} is not known to work element by element: run it without together=True")
+    if ours and any(g["optim_bits"] == 8 or g["writing"] == "stochastic" for g in optimizer.param_groups):
+        raise ValueError("blocks of 8-bit state and random words would reach across runs: run it without together=True")
     if optimizer._optimizer_step_pre_hooks:
         raise ValueError(f"something looks at the gradients of {name} before it does: run it without together=True")
