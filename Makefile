@@ -1,7 +1,7 @@
 # make book, make test: all that a fresh machine needs is Python 3.11 to 3.13 and make.
-# make lab, make bench, make check, make pages, make clean beside them.
+# make lab, make bench, make peers, make check, make pages, make clean beside them.
 
-.PHONY: book test lab bench check pages clean
+.PHONY: book test lab bench peers check pages clean
 .DEFAULT_GOAL := book
 
 # The first interpreter that really starts and is new enough, but not too new.
@@ -43,6 +43,10 @@ lab: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m dlopt.lab.bench
 	$(BIN)/python -m pytest -q -m timing tests/view
+
+# The libraries that make bench sets beside ours, where they are installed; no other target needs them.
+peers: $(INSTALLED)
+	PIP_CONSTRAINT=constraints.txt $(BIN)/python -m pip install --quiet --editable '.[bench]'
 
 # After a page was edited: bring its twin in step, and store the outputs that the checks compare.
 pages: $(INSTALLED)
