@@ -85,14 +85,6 @@ def load_axe(page):
     page.evaluate((files("axe_playwright_python") / "axe.min.js").read_text())
 
 
-def turn(page, theme):
-    page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
-
-
-def settle(page):
-    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-
-
 def look(page, path, judged):
     """Open a page and look at it in the four settings."""
     visit = Visit()
@@ -102,7 +94,7 @@ def look(page, path, judged):
     visit.equations = page.locator("article mjx-container").count()
     visit.wrong += ["a formula with an error in it"] * page.locator("mjx-merror").count()
     page.evaluate(OPEN)
-    settle(page)
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     visit.unreached = page.evaluate(UNREACHED)
     page.evaluate(THIN)
     load_axe(page)
@@ -111,7 +103,7 @@ def look(page, path, judged):
         page.set_viewport_size({"width": width, "height": 844})
         if page.evaluate("document.documentElement.scrollWidth") > width:
             visit.sideways.append(width)
-        turn(page, theme)
+        page.evaluate("(theme) => { document.documentElement.dataset.theme = theme; }", theme)
         known = judged[width, theme]
         fresh = page.evaluate(MARK, list(known))
         whole = (width, theme) in WHOLE
