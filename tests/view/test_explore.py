@@ -50,6 +50,7 @@ def test_it_has_two_faces_and_is_light():
     explorer = explore.landscape()
     data, _ = explorer._repr_mimebundle_()
     assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == explorer.model_id
+    assert data["text/plain"].startswith("Level lines of the landscape ravine with the paths of SGD, Adam")
     html = data["text/html"]
     assert len(html.encode()) < 160_000
     assert not re.search(r'src=|href="[^#]|https?://(?!www\.w3\.org)', html)
