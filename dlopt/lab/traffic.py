@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from dlopt.engine.program import Program
 
 __all__ = ["bandwidth", "in_turns", "moved", "moved_by_torch", "multiplications", "operations", "with_gradients"]
 
-Shapes = list[tuple[int, ...]]
+Shapes = Sequence[tuple[int, ...]]
 
 
 def with_gradients(shapes: Shapes, dtype: torch.dtype = torch.float32) -> list[Tensor]:
