@@ -144,7 +144,7 @@ class ScheduleView extends ExplorerView {
 
   text({error, factors, loss, record}, {lr, recorded}, step) {
     if (error) return "does not run";
-    const parts = [`rate ${short(lr * factors[step])}`, `loss ${short(loss[step])}`];
+    const parts = [`rate ${short(lr * factors[step])}`, `computed loss ${short(loss[step])}`];
     if (!record) return [...parts, "no run was recorded with these settings"].join(" \u00b7 ");
     const ends = record.all.map((one) => one.at(-1)), range = `${short(Math.min(...ends))} to ${short(Math.max(...ends))}`;
     const accuracy = record.accuracy.reduce((a, b) => a + b, 0) / record.accuracy.length;
