@@ -75,6 +75,7 @@ def tree(translator: Translator, schedule: Schedule) -> str:
     Raises:
         TypeError: a kind of schedule that is neither.
 
+    >>> from dlopt.sgd.schedules import constant
     >>> tree(Translator(), constant(0.5))
     '{call: _constant, hyper: {"factor": 0.5}}'
     """
