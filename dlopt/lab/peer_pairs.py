@@ -1,5 +1,6 @@
 """Which methods of which other libraries :mod:`dlopt.lab.bench_peers` sets beside ours, and why numbers differ."""
 
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -34,16 +35,10 @@ class Optax:
 
     def __init__(self, transform: Any, params: list[Tensor]) -> None:
         import jax
-        import optax
 
         jax.config.update("jax_enable_x64", params[0].dtype == torch.float64)
-
-        def step(grads: Any, state: Any, values: Any) -> Any:
-            changes, state = transform.update(grads, state, values)
-            return optax.apply_updates(values, changes), state
-
         self._ready, self._array = jax.block_until_ready, jax.numpy.array
-        self._step = jax.jit(step, donate_argnums=(1, 2))
+        self._step = _compiled(transform)
         self.params = params
         self.values = [self._array(p.detach().numpy()) for p in params]
         self.state = transform.init(self.values)
@@ -61,6 +56,19 @@ class Optax:
         """Copy JAX's parameters into torch's."""
         for p, value in zip(self.params, self.values, strict=True):
             p.data.copy_(torch.tensor(value.__array__()))
+
+
+@functools.cache
+def _compiled(transform: Any) -> Any:
+    """A step as JAX compiles it, once for a transformation and its shapes."""
+    import jax
+    import optax
+
+    def step(grads: Any, state: Any, values: Any) -> Any:
+        changes, state = transform.update(grads, state, values)
+        return optax.apply_updates(values, changes), state
+
+    return jax.jit(step, donate_argnums=(1, 2))
 
 
 class Consuming:
@@ -118,13 +126,14 @@ def _theirs(module: str, name: str, **options: Any) -> Callable[[list[Tensor]], 
 
 
 def _optax(name: str, *arguments: Any, **options: Any) -> Callable[[list[Tensor]], Any]:
-    def make(params: list[Tensor]) -> Optax:
+    @functools.cache
+    def transform() -> Any:
         value: Any = importlib.import_module("optax")
         for part in name.split("."):
             value = getattr(value, part)
-        return Optax(value(*arguments, **options), params)
+        return value(*arguments, **options)
 
-    return make
+    return lambda params: Optax(transform(), params)
 
 
 def _heavyball_made(name: str, compiled: bool, **options: Any) -> Callable[[list[Tensor]], Consuming]:

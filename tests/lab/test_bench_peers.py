@@ -185,7 +185,10 @@ def test_optax_in_place_of_torch(monkeypatch):
     optax = types.SimpleNamespace(apply_updates=lambda p, d: [a + b for a, b in zip(p, d, strict=True)])
     monkeypatch.setitem(__import__("sys").modules, "jax", jax)
     monkeypatch.setitem(__import__("sys").modules, "optax", optax)
-    descent = types.SimpleNamespace(
-        init=lambda values: 0, update=lambda grads, state, values: ([-0.1 * g for g in grads], state + 1)
-    )
+
+    class Descent:
+        init = staticmethod(lambda values: 0)
+        update = staticmethod(lambda grads, state, values: ([-0.1 * g for g in grads], state + 1))
+
+    descent = Descent()
     assert difference(SGD, lambda params: peer_pairs.Optax(descent, params)) < 1e-12
