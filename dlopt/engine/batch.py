@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dlopt.engine.lowering import lower_program
+from dlopt.engine.faces.numpy import Number
+from dlopt.engine.faces.torch import namespace
+from dlopt.engine.lowering import Lowered, lower_program
 from dlopt.engine.program import Program
 
 _PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
@@ -45,11 +47,36 @@ class Batch:
     scatter: list[tuple[Any, ...]] = field(default_factory=list)
     known: Known | None = None
     slots: tuple[float, ...] = ()
+    skip: Tensor | None = None
 
     def prepare(self) -> None:
         """Compute the host's scalars: what can fail there fails before anything is written."""
-        if not (self.differentiable or self.program.matrix):
-            self.slots = lower_program(self.program).host(**self.scalars)
+        if not (self.differentiable or self.program.matrix or self.stays):
+            norms = dict.fromkeys(self.program.norm_names, Number(1.0))
+            self.slots = lower_program(self.program).host(**self.scalars, **norms)
+
+    @property
+    def stays(self) -> bool:
+        """Whether scalars are tensors on the device; `skip`, a boolean there, says that nothing is to change."""
+        tensors = any(isinstance(value, Tensor) for value in self.scalars.values())
+        return self.skip is not None or tensors and not self.differentiable
+
+    def scalars_of(self, row: int) -> dict[str, Any]:
+        """The scalars of one tensor: a vector among them holds a value a tensor."""
+        vectors = {name: v for name, v in self.scalars.items() if isinstance(v, Tensor) and v.dim()}
+        return self.scalars | {name: vector[row] for name, vector in vectors.items()}
+
+    def table(self, lowered: Lowered, norms: dict[str, Tensor]) -> Tensor:
+        """The slots of a graph on the device: a row a slot, a column a tensor; the last row is 1 where to skip.
+
+        `norms` are float64 vectors, a value a tensor; so may the scalars be that stay on the device.
+        """
+        values = lowered.on(namespace(torch.float64, torch.float64))(**self.scalars, **norms)
+        table = torch.zeros(len(values) + 1, len(self.streams[1]), dtype=self.compute, device=self.device)
+        for row, value in zip(table, (*values, self.skip), strict=True):
+            if value is not None:
+                row.copy_(value) if isinstance(value, Tensor) else row.fill_(value)
+        return table
 
     @property
     def device(self) -> torch.device:
@@ -79,9 +106,9 @@ class Batch:
         """The streams of one tensor after another."""
         return map(list, zip(*self.streams, strict=True))
 
-    def written(self, row: list[Tensor]) -> list[Tensor]:
-        """The tensors of a row that the rule and the writer have new values for: not the gradient."""
-        return row[1 : 1 + self.program.outputs]
+    def written(self, row: list[Any]) -> list[Any]:
+        """The tensors of a row that get new values: the gradient if it is unscaled, the parameter, the state."""
+        return row[not self.program.unscales : 1 + self.program.outputs]
 
     def replace_state(self, row: int, values: Iterable[Tensor]) -> None:
         """Keep new state tensors, with their graph, in the place of the old ones."""
@@ -92,9 +119,9 @@ class Batch:
         """Write what was gathered or resolved back into the tensors it came from; advance the counters."""
         for stream, kind in zip(self.streams, self.program.kinds, strict=False):
             if kind == "random":
-                torch._foreach_add_(stream, 1)
+                torch._foreach_add_(stream, 1 if self.skip is None else (~self.skip).to(torch.int64))
         for row, (index, *tensors) in zip(self.rows(), self.scatter, strict=False):
-            for rows, tensor in zip(self.written(row), tensors, strict=True):
+            for rows, tensor in zip(row[1 : 1 + self.program.outputs], tensors, strict=True):
                 value = torch.view_as_complex(rows) if tensor.is_complex() else rows
                 if index is None:
                     tensor.copy_(value)

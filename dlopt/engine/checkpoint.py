@@ -57,7 +57,7 @@ def _groups(optimizer: RuleOptimizer, saved: list[dict[str, Any]]) -> list[dict[
         names = {"param_names": old["param_names"]} if "param_names" in old else {}
         hyper = deepcopy({name: value for name, value in new.items() if name != "params"})
         # how a step runs, not what it computes: a checkpoint made for a CUDA graph is as good without one
-        own = {"params": old["params"], "capturable": False, "optim_bits": old["optim_bits"]}
+        own = {name: old[name] for name in ("params", "capturable", "optim_bits")}
         group = {**optimizer.defaults, **names, **hyper, **own}
         lr = group["lr"]
         # a schedule that ends at zero may have rounded to just below it

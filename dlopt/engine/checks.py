@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 import operator
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from torch import Tensor
+
+from dlopt.engine.batch import overlaps
+from dlopt.engine.writing import WRITER_STATE
+
+if TYPE_CHECKING:
+    from dlopt.engine.optimizer import RuleOptimizer
 
 
 class HyperparameterTypeError(TypeError, ValueError):
@@ -104,3 +112,58 @@ def learning_rate(value: Any) -> None:
     if isinstance(value, Tensor) and value.numel() != 1:
         raise ValueError("Tensor lr must be 1-element")
     number("learning rate", value, low=0)
+
+
+def options(optimizer: RuleOptimizer, group: dict[str, Any]) -> None:
+    """Refuse a group with an engine option that is wrong, or that does not go with another."""
+    if group["writing"] not in WRITER_STATE:
+        raise ValueError(f"Invalid writing: {group['writing']!r}, not one of {sorted(WRITER_STATE)}")
+    integer("seed", group["seed"], low=0)
+    if group["writing"] == "stochastic" and group["differentiable"]:
+        raise RuntimeError("stochastic rounding has no derivative: it does not support `differentiable`")
+    if group["optim_bits"] not in (8, 32):
+        raise ValueError(f"Invalid optim_bits: {group['optim_bits']!r}, neither 8 nor 32")
+    if group["optim_bits"] == 8 and optimizer.state_keys and not optimizer.quantized:
+        name = type(optimizer).__name__
+        raise ValueError(f"Invalid optim_bits: 8 bits are too few for the state of {name}; leave it at 32")
+    if group["optim_bits"] == 8 and group["differentiable"]:
+        raise RuntimeError("8-bit state has no derivative: it does not support `differentiable`")
+    if group["differentiable"] and optimizer.matrix:
+        raise RuntimeError(
+            f"{type(optimizer).__name__} does not support `differentiable`: a matrix rule is not recorded"
+        )
+    if group["fused"] and group["differentiable"]:
+        raise RuntimeError("`fused` does not support `differentiable`")
+    if group["fused"] and group["foreach"]:
+        raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+
+
+def tensors(optimizer: RuleOptimizer, p: Tensor, g: Tensor) -> None:
+    """Refuse a parameter or a gradient that the optimizer cannot take."""
+    name = type(optimizer).__name__
+    if not (p.is_floating_point() or p.is_complex()) or p.dtype is torch.complex32:
+        raise RuntimeError(f"{name} takes floating-point and complex parameters, not {p.dtype}")
+    if p.is_complex() and (optimizer.matrix or optimizer.sparse_only):
+        raise RuntimeError(f"{name} does not support complex parameters")
+    if p.layout != torch.strided:
+        raise RuntimeError(f"{name} takes dense parameters, not one of layout {p.layout}")
+    if optimizer.sparse_only and not g.is_sparse:
+        raise RuntimeError(f"{name} does not support dense gradients, please consider dlopt.Adam instead")
+    if g.shape != p.shape:
+        raise RuntimeError(f"the gradient has shape {tuple(g.shape)}, its parameter {tuple(p.shape)}")
+    if overlaps(p):
+        raise RuntimeError(
+            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
+            "location. Please clone() the tensor before performing the operation."
+        )
+    if g.layout not in (torch.strided, torch.sparse_coo):
+        raise RuntimeError(f"{name} does not support gradients of layout {g.layout}")
+
+
+def python_numbers(value: Any) -> Any:
+    """`value`, or what it holds, with NumPy's numbers as Python's: ``weights_only`` reads no others."""
+    if isinstance(value, dict):
+        return {name: python_numbers(v) for name, v in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(python_numbers, value))
+    return value.item() if isinstance(value, np.generic) else value

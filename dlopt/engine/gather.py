@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from numbers import Real
-from operator import attrgetter, is_, itemgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from dlopt.engine.batch import Batch, Clocks, aligned, fills_memory, overlaps, plain, uniform
-from dlopt.engine.program import Program
+from dlopt.engine import checks, device
+from dlopt.engine.batch import Batch, Clocks, aligned, fills_memory, plain, uniform
+from dlopt.engine.clock import Apart, Step, on_device, shared
+from dlopt.engine.device import Scaling
 from dlopt.engine.scalars import evaluate
 from dlopt.engine.state import coded, in_eight_bits, keys_of, made, program_of
 
@@ -26,43 +28,6 @@ LATER = 2.0  # the t of a class that does not count, after a parameter's first s
 
 
 @dataclass
-class Step:
-    """What one parameter or many share: program, scalars, state keys, and the clock after the step.
-
-    ``bases`` holds, for counts that were found to be views of one tensor, that tensor.
-    """
-
-    program: Program
-    scalars: dict[str, Any]
-    keys: tuple[str, ...]
-    clock: dict[str, float]
-    bases: dict[str, Tensor] = field(default_factory=dict)
-
-    def commit(self, entries: list[dict[str, Any]]) -> None:
-        """Write the new clock into the parameters' state.
-
-        Counts are 0-dim tensors, as torch's, but views of one tensor a batch: one write serves all.
-        """
-        for key, value in self.clock.items():
-            base = self.bases.get(key)
-            if base is None:
-                base = _base(list(map(itemgetter(key), entries)))
-            if base is None:
-                base = torch.empty(len(entries), dtype=entries[0][key].dtype, device="cpu")
-                for entry, view in zip(entries, base.unbind(), strict=True):
-                    entry[key] = view
-            base.fill_(value)
-
-
-def _base(tensors: list[Tensor]) -> Tensor | None:
-    """The tensor that `tensors` are all the elements of, if there is one."""
-    base = tensors[0]._base
-    if base is None or base.numel() != len(tensors) or any(t._base is not base for t in tensors):
-        return None
-    return base
-
-
-@dataclass
 class Pending:
     """A batch, the group it came from, and what to write into the optimizer's state just before it runs."""
 
@@ -71,8 +36,8 @@ class Pending:
     commit: Callable[[], None]
 
 
-def gather(optimizer: RuleOptimizer, group: Group) -> list[Pending]:
-    """The batches of one group for the gradients at hand.
+def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pending]:
+    """The batches of one group for the gradients at hand, which a scaler may have scaled.
 
     Raises:
         RuntimeError: for a gradient or a parameter the rule cannot take.
@@ -89,16 +54,24 @@ def gather(optimizer: RuleOptimizer, group: Group) -> list[Pending]:
         for p, g in zip(params, grads, strict=True):
             pairs[in_eight_bits(group, p)].append((p, g))
         parts = [([p for p, _ in some], [g for _, g in some], eight) for eight, some in pairs.items()]
+    stays = bool(params) and device.wanted(optimizer, group, scaling.skip is not None)
     return [
         item
         for params, grads, eight in parts
         if params
-        for item in _at_once(optimizer, group, params, grads, eight) or _one_by_one(optimizer, group, params, grads)
+        for item in _at_once(optimizer, group, params, grads, scaling, stays, eight)
+        or _one_by_one(optimizer, group, params, grads, scaling, stays)
     ]
 
 
 def _at_once(
-    optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor], eight: bool
+    optimizer: RuleOptimizer,
+    group: Group,
+    params: list[Tensor],
+    grads: list[Tensor],
+    scaling: Scaling,
+    stays: bool,
+    eight: bool,
 ) -> list[Pending] | None:
     """The usual case: every parameter has taken the same steps and all tensors are alike."""
     if optimizer.matrix or optimizer.sparse_only:
@@ -106,64 +79,77 @@ def _at_once(
     entries = list(map(optimizer.state.get, params))
     before = optimizer.known.get((id(group), eight))
     try:
-        clock, clocks = _shared_clock(optimizer, entries, before.clocks if before else {})
-        step = _step(optimizer, group, clock, eight=eight)
-        step.bases = {key: base for key, (_, base) in clocks.items()}
+        if stays:
+            clocks: Clocks = {}
+            step = _step_on_device(optimizer, group, entries, params[0].device, scaling, eight=eight)
+        else:
+            clock, clocks = shared(optimizer, entries, before.clocks if before else {})
+            step = _step(optimizer, group, clock, scaling, eight=eight)
+            step.bases = {key: base for key, (_, base) in clocks.items()}
         streams = [grads, params, *(list(map(itemgetter(key), entries)) for key in step.keys)]  # type: ignore[arg-type]
         known = uniform(streams, before, 1 + step.program.outputs)
-    except (AttributeError, KeyError, TypeError, _Apart):  # not the usual case: looked at one by one
+    except (AttributeError, KeyError, TypeError, Apart):  # not the usual case: looked at one by one
         return None
     if known is None or any(coded(s[0]) != bool(k) for s, k in zip(streams[2:], step.program.kinds[2:], strict=False)):
         return None
     optimizer.known[id(group), eight] = known
     known.clocks = clocks
     batch = Batch(step.program, step.scalars, streams, True, group["differentiable"], entries, step.keys, known=known)  # type: ignore[arg-type]
+    batch.skip = step.skip
     return [Pending(batch, group, lambda: step.commit(entries))]  # type: ignore[arg-type]
 
 
-class _Apart(Exception):
-    """The parameters of a group have not taken the same steps."""
-
-
-def _shared_clock(optimizer: RuleOptimizer, entries: list[Any], known: Clocks) -> tuple[tuple[float, ...], Clocks]:
-    """The clock that all `entries` show, and the tensors that it was read off; `known` are those of the last step."""
-    values, clocks = [], {}
-    for key in optimizer.clock_keys():
-        tensors = list(map(itemgetter(key), entries))
-        old, base = known.get(key, ([], None))
-        if base is None or len(old) != len(tensors) or not all(map(is_, old, tensors)):
-            base = _base(tensors)
-        if base is not None:
-            clocks[key] = tensors, base
-        values.append(set((torch.stack(tensors) if base is None else base).tolist()))
-    if any(len(v) > 1 for v in values):
-        raise _Apart
-    return tuple(v.pop() for v in values), clocks
+def _step_on_device(
+    optimizer: RuleOptimizer,
+    group: Group,
+    entries: list[Any],
+    place: torch.device,
+    scaling: Scaling,
+    first: bool = False,
+    eight: bool = False,
+) -> Step:
+    """The next step of parameters that each have a clock, kept on the device `place`, where it is not looked at."""
+    bases = on_device(optimizer, entries, place)
+    skip = None if scaling.skip is None else scaling.skip.to(place, non_blocking=True)
+    clock = tuple(base.double() for base in bases.values())
+    step = _step(optimizer, group, clock, scaling, first, eight=eight, place=place)
+    step.bases, step.skip = bases, skip
+    return step
 
 
 def _step(
-    optimizer: RuleOptimizer, group: Group, clock: tuple[float, ...], first: bool = False, flat: bool = False,
+    optimizer: RuleOptimizer,
+    group: Group,
+    clock: tuple[Any, ...],
+    scaling: Scaling,
+    first: bool = False,
+    flat: bool = False,
     eight: bool = False,
-) -> Step:  # fmt: skip
+    place: torch.device | None = None,
+) -> Step:
     """The next step of a parameter whose clock (count, scalar state) stands at `clock`.
 
-    `flat`: it is no matrix; `eight`: its state is kept in 8 bits.
+    `flat`: it is no matrix; `eight`: its state is kept in 8 bits. With a `place`, scalars that are tensors stay there,
+    and a clock may hold a value a parameter.
     """
     t = clock[0] + 1 if optimizer.counted else (1.0 if first else LATER)
-    hyper = {name: plain_value(name, value) for name, value in optimizer.hyper(group).items()}
+    hyper = {name: plain_value(name, value, place) for name, value in optimizer.hyper(group).items()}
     symbols = dict(zip(optimizer.scalar_state, clock[optimizer.counted :], strict=True))
     new = {}
     if optimizer.scalars is not None:
         new = evaluate(optimizer.scalars, t, *symbols.values(), **hyper)
-        if any(isinstance(new[symbol], Tensor) for symbol in symbols):
+        if place is None and any(isinstance(new[symbol], Tensor) for symbol in symbols):
             name = type(optimizer).__name__
             raise RuntimeError(f"{name} keeps numbers that depend on lr: `differentiable` does not reach a tensor lr")
     decay = hyper.get("weight_decay", 0.0)
-    before: tuple[str, ...] = ("maximize",) if group["maximize"] else ()
+    before: tuple[str, ...] = ("unscale",) if scaling.scale is not None else ()
+    before += ("maximize",) if group["maximize"] else ()
     flagged = "decoupled_weight_decay" in optimizer.defaults
     if not (group["decoupled_weight_decay"] if flagged else optimizer.decoupled):
         hyper |= {"l2": decay, "weight_decay": 0.0}
-        before += ("l2",) if decay != 0 else ()
+        before += ("l2",) if isinstance(decay, Tensor) or decay != 0 else ()
+    if scaling.scale is not None:
+        hyper["grad_scale"] = plain_value("grad_scale", scaling.scale, place)
     function = optimizer.vector_rule if flat and optimizer.vector_rule else optimizer.rule(group, t)
     program = program_of(optimizer, group, optimizer.as_rule(function), before, eight)
     scalars = {name: new[name] if name in new else hyper[name] for name in program.scalars}
@@ -172,9 +158,14 @@ def _step(
     return Step(program, scalars, keys_of(optimizer, program), after)
 
 
-def plain_value(name: str, value: Any) -> Any:
-    """A hyperparameter as a float; a tensor that requires grad stays one, for ``differentiable=True``."""
+def plain_value(name: str, value: Any, place: torch.device | None = None) -> Any:
+    """A hyperparameter as a float; a tensor that requires grad stays one, for ``differentiable=True``.
+
+    If there is a `place`, a device, every tensor stays one, there.
+    """
     if isinstance(value, Tensor):
+        if place is not None:
+            return device.number(value, place)
         if value.requires_grad and torch.is_grad_enabled():
             return value.squeeze()
         value = value.item()
@@ -185,24 +176,27 @@ def plain_value(name: str, value: Any) -> Any:
     return value
 
 
-def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor]) -> list[Pending]:
+def _one_by_one(
+    optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor], scaling: Scaling, stays: bool
+) -> list[Pending]:
     """Every other case: parameters are sorted into batches of their like."""
+    initial = optimizer.clock_keys()
     steps: dict[Any, Step] = {}
     found: dict[Any, list[tuple[Tensor, dict[str, Any], list[Tensor], tuple[Any, ...]]]] = {}
     for p, g in zip(params, grads, strict=True):
-        _check(optimizer, p, g)
+        checks.tensors(optimizer, p, g)
         if group["differentiable"] and (p.is_complex() or g.is_sparse):
             raise RuntimeError("`differentiable` supports neither complex parameters nor sparse gradients")
         entry = {key: value for key, value in optimizer.state.get(p, {}).items() if value is not None}
-        clock = tuple(entry[key].item() if key in entry else initial for key, initial in optimizer.clock_keys().items())
+        clock = tuple(entry[key].item() if key in entry and not stays else initial[key] for key in initial)
         first = not all(key in entry for key in optimizer.state_keys.values())
         kind = clock, first, p.dim() < 2 and optimizer.vector_rule is not None, in_eight_bits(group, p)
         if kind not in steps:
-            steps[kind] = _step(optimizer, group, *kind)
+            steps[kind] = _step(optimizer, group, clock, scaling, *kind[1:], p.device if stays else None)
         step = steps[kind]
         for key in step.clock:
             entry.setdefault(
-                key, torch.tensor(0.0, dtype=torch.float32 if key == "step" else torch.float64, device="cpu")
+                key, torch.tensor(initial[key], dtype=torch.float32 if key == "step" else torch.float64, device="cpu")
             )
         entry |= made(optimizer, group, step.program, p, entry)
         row, scatter = gathered_row(optimizer, group, step, p, g, [entry[key] for key in step.keys])
@@ -211,16 +205,29 @@ def _one_by_one(optimizer: RuleOptimizer, group: Group, params: list[Tensor], gr
     pending = []
     for (kind, _, _, dense, _), members in found.items():
         step, entries = steps[kind], [entry for _, entry, _, _ in members]
+        if stays:
+            step = _step_on_device(optimizer, group, entries, members[0][0].device, scaling, kind[1], kind[3])
         streams = [list(stream) for stream in zip(*(row for _, _, row, _ in members), strict=True)]
         back = [scatter for *_, scatter in members if scatter]
         batch = Batch(step.program, step.scalars, streams, dense, group["differentiable"], entries, step.keys, back)
-        pending.append(Pending(batch, group, _attach(optimizer, step, [p for p, *_ in members], entries)))
+        batch.skip = step.skip
+        commit = _attach(optimizer, step, [p for p, *_ in members], entries, streams[0], scaling)
+        pending.append(Pending(batch, group, commit))
     return pending
 
 
-def _attach(optimizer: RuleOptimizer, step: Step, params: list[Tensor], entries: list[dict[str, Any]]) -> Any:
+def _attach(
+    optimizer: RuleOptimizer,
+    step: Step,
+    params: list[Tensor],
+    entries: list[dict[str, Any]],
+    grads: list[Tensor],
+    scaling: Scaling,
+) -> Any:
     def commit() -> None:
-        for i, p in enumerate(params):
+        for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+            if scaling.scale is not None and _memory(p.grad) != g.data_ptr():  # or the step itself divides it
+                p.grad = torch.div(p.grad, scaling.scale)  # type: ignore[arg-type]
             if entries[i]:  # a parameter without state gets no entry, as with torch
                 live = optimizer.state[p]
                 live.update(entries[i])
@@ -230,25 +237,8 @@ def _attach(optimizer: RuleOptimizer, step: Step, params: list[Tensor], entries:
     return commit
 
 
-def _check(optimizer: RuleOptimizer, p: Tensor, g: Tensor) -> None:
-    name = type(optimizer).__name__
-    if not (p.is_floating_point() or p.is_complex()) or p.dtype is torch.complex32:
-        raise RuntimeError(f"{name} takes floating-point and complex parameters, not {p.dtype}")
-    if p.is_complex() and (optimizer.matrix or optimizer.sparse_only):
-        raise RuntimeError(f"{name} does not support complex parameters")
-    if p.layout != torch.strided:
-        raise RuntimeError(f"{name} takes dense parameters, not one of layout {p.layout}")
-    if optimizer.sparse_only and not g.is_sparse:
-        raise RuntimeError(f"{name} does not support dense gradients, please consider dlopt.Adam instead")
-    if g.shape != p.shape:
-        raise RuntimeError(f"the gradient has shape {tuple(g.shape)}, its parameter {tuple(p.shape)}")
-    if overlaps(p):
-        raise RuntimeError(
-            "unsupported operation: more than one element of the written-to tensor refers to a single memory "
-            "location. Please clone() the tensor before performing the operation."
-        )
-    if g.layout not in (torch.strided, torch.sparse_coo):
-        raise RuntimeError(f"{name} does not support gradients of layout {g.layout}")
+def _memory(grad: Any) -> int:
+    return (grad._values() if grad.is_sparse else grad).data_ptr()
 
 
 def gathered_row(
@@ -261,14 +251,15 @@ def gathered_row(
     if others and not plain(p):
         raise RuntimeError(f"stochastic rounding and 8-bit state take plain tensors, not {type(p).__name__}")
     if g.is_sparse:
-        how = optimizer.sparse(group)
+        how, name = optimizer.sparse(group), type(optimizer).__name__
         if how is None:
-            name = type(optimizer).__name__
             raise RuntimeError(f"{name} does not support sparse gradients, please consider dlopt.SparseAdam instead")
         if group.get("weight_decay", 0) != 0:
             raise RuntimeError("weight_decay touches every element: it cannot be used with sparse gradients")
         if how == "rows" and g.sparse_dim() and step.program.coded:
             raise RuntimeError("rows of a sparse gradient cut through the blocks of 8-bit state: set optim_bits=32")
+        if how == "rows" and step.program.norms:
+            raise RuntimeError(f"{name} takes the norm of the whole tensor: sparse(group) must say 'dense', not 'rows'")
         if how == "rows" and g.sparse_dim():
             g = g.coalesce()
             index = tuple(g._indices())

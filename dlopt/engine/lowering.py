@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dlopt.engine.program import Program
 from dlopt.engine.rule import Rule, xp
@@ -124,16 +125,24 @@ def _node(op: str, *args: Node, boolean: bool = False) -> Node:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A program as a graph: its input streams, its outputs (p first), and its scalar slots.
+    """A program as a graph: its input streams, its outputs (of the streams from the ``first``), and its scalar slots.
 
     A slot is a maximal scalar expression that meets an element: the host computes it in float64 and
-    casts it once. ``host(**scalars)`` gives the slots' values in order.
+    casts it once. ``host(**scalars)`` gives the slots' values in order, and ``on(xp)`` is ``host`` for another ``xp``.
     """
 
     inputs: tuple[Node, ...]
     outputs: tuple[Node, ...]
     slots: tuple[Node, ...]
-    host: Callable[..., tuple[float, ...]]
+    text: str
+    first: int
+
+    @functools.cached_property
+    def host(self) -> Callable[..., tuple[float, ...]]:
+        return self.on(xp)
+
+    def on(self, namespace: Any) -> Callable[..., tuple[Any, ...]]:
+        return eval(self.text, {"xp": namespace})
 
 
 @functools.cache
@@ -143,31 +152,65 @@ def lower_program(program: Program) -> Lowered:
     Raises:
         GrammarError: where types do not fit, or the rule returns too few or too many values.
     """
-    before, rule, writer = program.parts()
+    _, rule, writer = program.parts()
     assert isinstance(rule, Rule), "a matrix rule has no graph"
     if rule.elements[:2] != ("g", "p"):
         raise rule.fail(rule.body[-1], "a rule of an optimizer begins with g, the gradient, and p, the parameter")
-    names = ["g", "p", *(f"state_{i}" for i in range(program.streams - 2))]
-    inputs = tuple(map(element, names))
-    scalars = {name: scalar(name) for name in program.scalars}
-    g, p, *state = inputs
+    inputs, scalars, (g, p, *unscaled) = _begin(program)
+    _, _, *state = inputs
     split = len(rule.elements) - 2
-    reader = program.reader()
-    if reader:
-        (p,) = lower(reader, (p, *state[split:]), scalars)
-    for transform in before:
-        (g,) = lower(transform, (g, p)[: len(transform.elements)], scalars)
     d, *new = lower(rule, (g, p, *state[:split]), scalars)
     if len(new) != split:
         raise rule.fail(rule.body[-1], f"returns {1 + len(new)} values: the change and {split} new states are due")
     if not all(value.elementwise for value in (d, *new)):
         raise rule.fail(rule.body[-1], "what a rule returns has a value per element")
     p, *kept = lower(writer, (p, d, *state[split:]), scalars)
-    outputs = (p, *new, *kept)
+    names = (*program.scalars, *program.norm_names)
+    return _lowered(inputs, (*unscaled, p, *new, *kept), names, 1 - len(unscaled))
+
+
+@functools.cache
+def lower_norms(program: Program) -> Lowered:
+    """The quantities whose norms the program's rule takes, as a graph with all the program's inputs.
+
+    Raises:
+        GrammarError: for an argument that the rule has not, or a quantity that has no name or no value per element.
+    """
+    norms = program.norms
+    assert norms is not None
+    inputs, scalars, (g, p, *_) = _begin(program)
+    names = dict(zip(program.rule.elements, (g, p, *inputs[2:]), strict=False))
+    surplus = [*({*norms.elements} - {*names}), *({*norms.scalars} - {*program.scalars})]
+    if surplus:
+        raise norms.fail(norms.body[0], f"{program.rule.name} has no argument {surplus}")
+    if not all(isinstance(node, ast.Name) for node in norms.returns):
+        raise norms.fail(norms.body[-1], "name the quantities: the norm of u reaches the rule as u_norm")
+    outputs = lower(norms, [names[name] for name in norms.elements], scalars)
+    if not all(value.elementwise for value in outputs):
+        raise norms.fail(norms.body[-1], "a norm is that of a value per element")
+    return _lowered(inputs, outputs, program.scalars)
+
+
+def _begin(program: Program) -> tuple[tuple[Node, ...], dict[str, Node], tuple[Node, ...]]:
+    """Inputs, scalars, gradient and parameter as the rule sees them, and the unscaled gradient if it is written."""
+    inputs = tuple(map(element, ["g", "p", *(f"state_{i}" for i in range(program.streams - 2))]))
+    scalars = {name: scalar(name) for name in (*program.scalars, *program.norm_names)}
+    g, p, *state = inputs
+    reader = program.reader()
+    if reader:
+        (p,) = lower(reader, (p, *state[len(program.rule.elements) - 2 :]), scalars)
+    unscaled: tuple[Node, ...] = ()
+    for name, transform in program.parts()[0].items():
+        (g,) = lower(transform, (g, p)[: len(transform.elements)], scalars)
+        unscaled = (g,) if name == "unscale" else unscaled
+    return inputs, scalars, (g, p, *unscaled)
+
+
+def _lowered(inputs: tuple[Node, ...], outputs: tuple[Node, ...], scalars: tuple[str, ...], first: int = 0) -> Lowered:
     slots = _slots(outputs)
-    source = f"lambda {', '.join(['*', *program.scalars]) if program.scalars else ''}: "
+    source = f"lambda {', '.join(['*', *scalars]) if scalars else ''}: "
     source += "(" + "".join(slot.python() + ", " for slot in slots) + ")"
-    return Lowered(inputs, outputs, slots, eval(source, {"xp": xp}))
+    return Lowered(inputs, outputs, slots, source, first)
 
 
 def _slots(outputs: Sequence[Node]) -> tuple[Node, ...]:

@@ -8,19 +8,17 @@ import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, TypedDict, Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dlopt.engine import checkpoint, faces
+from dlopt.engine import checkpoint, device, faces
 from dlopt.engine.batch import Known
-from dlopt.engine.checks import integer
+from dlopt.engine.checks import options, python_numbers
 from dlopt.engine.gather import gather
-from dlopt.engine.lowering import lower_program
+from dlopt.engine.lowering import lower_norms, lower_program
 from dlopt.engine.matrix import MatrixRule, matrix_rule
 from dlopt.engine.program import Program
 from dlopt.engine.rule import Rule, rule_of
-from dlopt.engine.writing import WRITER_STATE
 
 
 class EngineOptions(TypedDict, total=False):
@@ -30,8 +28,8 @@ class EngineOptions(TypedDict, total=False):
         maximize: climb instead of descend.
         foreach, fused: which face runs the step. Both None: the fastest that can. ``fused=True``: a fused one or
             an error that says why not. ``foreach=True``, or either False: the torch face.
-        capturable: refused when True: it would keep step counts on the device, for a CUDA graph to capture, and no
-            face does that yet.
+        capturable: keep step counts on the device, and what depends on them, so that a CUDA graph can hold the
+            step. On a GPU only. Take a few steps before it is captured.
         differentiable: let autograd record the step. Matrix rules do not.
         writing: how the change reaches a parameter of bfloat16 or float16. ``"plain"`` rounds to nearest.
             ``"kahan"``, compensated summation, keeps what rounding loses in one more tensor of the parameter's dtype.
@@ -78,6 +76,8 @@ class RuleOptimizer(torch.optim.Optimizer):
         counted: whether ``step`` is state. If not, t is 1 for a parameter whose state is still to be made, and 2
             ever after; a class without state sees 2.
         matrix: whether the rules are matrix rules (see :mod:`dlopt.engine.matrix`); they run on the torch face.
+        norms: rule → a function in the grammar that makes, of arguments of the rule, quantities whose norms over the
+            whole tensor the rule takes as scalars: the norm of ``u`` as ``u_norm``.
         vector_rule: the matrix rule for parameters of fewer than two dimensions, if it is another one.
         sparse_only: whether dense gradients are refused.
         quantized: the states that ``optim_bits=8`` keeps in 8 bits, symbol to ``"signed"``, or to ``"unsigned"`` if
@@ -98,19 +98,24 @@ class RuleOptimizer(torch.optim.Optimizer):
     scalars: ClassVar[Callable[..., Any] | None] = None
     scalar_state: ClassVar[dict[str, tuple[str, float]]] = {}
     counted: ClassVar[bool] = True
+    norms: ClassVar[dict[Callable[..., Any], Callable[..., Any]]] = {}
     matrix: ClassVar[bool] = False
     vector_rule: ClassVar[Callable[..., Any] | None] = None
     sparse_only: ClassVar[bool] = False
     quantized: ClassVar[dict[str, str]] = {}
     least_dim: ClassVar[int] = 0
     decoupled: ClassVar[bool] = False
+    _step_supports_amp_scaling = True  # torch's word for: GradScaler leaves it to the step to unscale and to skip
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for function in cls.rules:
             rule = cls.as_rule(function)
             if isinstance(rule, Rule):
-                lower_program(Program(rule))
+                program = Program(rule, norms=cls.norms_of(function))
+                lower_program(program)
+                if program.norms:
+                    lower_norms(program)
             unknown = set(rule.elements[2:]) - set(cls.state_keys)
             if unknown:
                 raise TypeError(f"{cls.__name__}: {function.__name__} has state {unknown} without a key in state_keys")
@@ -130,10 +135,11 @@ class RuleOptimizer(torch.optim.Optimizer):
         if unknown:
             name = type(self).__name__
             raise TypeError(f"{name}.__init__() got an unexpected keyword argument '{min(unknown)}'")
-        defaults = _plain({**defaults, **ENGINE_DEFAULTS, **engine})
+        defaults = python_numbers({**defaults, **ENGINE_DEFAULTS, **engine})
         self.check_group(defaults)
         for function in self.rules:
-            missing = set(self.as_rule(function).scalars) - set(self.hyper(defaults)) - self._computed()
+            program = Program(self.as_rule(function), norms=self.norms_of(function))
+            missing = set(program.scalars) - set(self.hyper(defaults)) - self._computed()
             if missing:
                 raise TypeError(f"{function.__name__} needs {sorted(missing)}: no hyperparameter, nor made by scalars")
         super().__init__(params, defaults)
@@ -147,6 +153,11 @@ class RuleOptimizer(torch.optim.Optimizer):
     def as_rule(cls, function: Callable[..., Any]) -> Rule | MatrixRule:
         """`function` checked and described."""
         return matrix_rule(function) if cls.matrix else rule_of(function)
+
+    @classmethod
+    def norms_of(cls, function: Callable[..., Any]) -> Rule | None:
+        """What names the quantities whose norms the rule `function` takes, if it takes any."""
+        return rule_of(cls.norms[function]) if function in cls.norms else None
 
     def _computed(self) -> set[str]:
         function = type(self).scalars
@@ -192,7 +203,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group as torch does; hyperparameters and duplicate parameters are checked first."""
         if isinstance(param_group, dict) and "params" in param_group:
-            param_group.update(_plain({name: value for name, value in param_group.items() if name != "params"}))
+            param_group.update(python_numbers({name: value for name, value in param_group.items() if name != "params"}))
             self.check_group({**self.defaults, **param_group})
             params = param_group["params"]
             if not isinstance(params, (Tensor, set)):
@@ -204,7 +215,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         try:
             for p in self.param_groups[-1]["params"]:
                 self.check_parameter(p)
-        except ValueError:
+            if self.param_groups[-1]["capturable"]:
+                device.check(self, self.param_groups[-1])
+        except (ValueError, RuntimeError):
             self.param_groups.pop()
             raise
 
@@ -239,31 +252,7 @@ class RuleOptimizer(torch.optim.Optimizer):
     def check_group(self, group: dict[str, Any]) -> None:
         """Refuse a group with a hyperparameter or an engine option that is wrong."""
         self.check(group)
-        if group["writing"] not in WRITER_STATE:
-            raise ValueError(f"Invalid writing: {group['writing']!r}, not one of {sorted(WRITER_STATE)}")
-        integer("seed", group["seed"], low=0)
-        if group["writing"] == "stochastic" and group["differentiable"]:
-            raise RuntimeError("stochastic rounding has no derivative: it does not support `differentiable`")
-        if group["optim_bits"] not in (8, 32):
-            raise ValueError(f"Invalid optim_bits: {group['optim_bits']!r}, neither 8 nor 32")
-        if group["optim_bits"] == 8 and self.state_keys and not self.quantized:
-            name = type(self).__name__
-            raise ValueError(f"Invalid optim_bits: 8 bits are too few for the state of {name}; leave it at 32")
-        if group["optim_bits"] == 8 and group["differentiable"]:
-            raise RuntimeError("8-bit state has no derivative: it does not support `differentiable`")
-        if group["capturable"]:
-            raise RuntimeError(
-                "`capturable` keeps the step count on the device, for CUDA graphs; no face of dlopt does yet. "
-                "Outside a graph leave it False: the numbers are the same"
-            )
-        if group["differentiable"] and self.matrix:
-            raise RuntimeError(
-                f"{type(self).__name__} does not support `differentiable`: a matrix rule is not recorded"
-            )
-        if group["fused"] and group["differentiable"]:
-            raise RuntimeError("`fused` does not support `differentiable`")
-        if group["fused"] and group["foreach"]:
-            raise RuntimeError("`fused` and `foreach` cannot be `True` together.")
+        options(self, group)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step with the gradients at hand.
@@ -286,7 +275,11 @@ class RuleOptimizer(torch.optim.Optimizer):
             groups = set(map(id, self.param_groups))
             for gone in [key for key in self.known if key[0] not in groups]:  # a group that was taken out
                 del self.known[gone]
-            pending = [item for group in self.param_groups for item in gather(self, group)]
+            device.health(self)
+            scaling = device.scaling(self)
+            if scaling is None:  # the scaler has found an infinite gradient
+                return loss
+            pending = [item for group in self.param_groups for item in gather(self, group, scaling)]
             chosen = [faces.choose(item.batch, item.group) for item in pending]
             for item in pending:
                 item.batch.prepare()
@@ -304,12 +297,3 @@ def _eager(method: Callable[..., Any]) -> Callable[..., Any]:
     The decorator imports the compiler at the first call, which takes seconds and some 100 MB.
     """
     return method if "torch._dynamo" in sys.modules else inspect.unwrap(method)
-
-
-def _plain(value: Any) -> Any:
-    """`value`, or what it holds, with NumPy's numbers as Python's: ``weights_only`` reads no others."""
-    if isinstance(value, dict):
-        return {name: _plain(v) for name, v in value.items()}
-    if type(value) in (tuple, list):
-        return type(value)(map(_plain, value))
-    return value.item() if isinstance(value, np.generic) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,11 @@ from dlopt.engine import eight_bits, writing
 from dlopt.engine.matrix import MatrixRule
 from dlopt.engine.rule import Rule, rule_of, with_namespace
 
-BEFORE: dict[str, Callable[..., Any]] = {"maximize": writing.ascent, "l2": writing.coupled_decay}
+BEFORE: dict[str, Callable[..., Any]] = {
+    "unscale": writing.unscaled,
+    "maximize": writing.ascent,
+    "l2": writing.coupled_decay,
+}
 
 
 @dataclass(frozen=True)
@@ -19,18 +24,29 @@ class Program:
     """What a step does to each element. Streams come in the order g, p, rule state, writer state.
 
     ``before`` names the transformations of the gradient, in the order they are applied. The step writes all streams
-    but g and random words. ``codes`` has, unless empty, for each state of the rule the map that it is stored in in
-    8 bits, or None; then the blocks' largest magnitudes are further streams, which the rule does not see.
+    but g and random words; an unscaled gradient is written back too, and comes first among the results then.
+    ``codes`` has, unless empty, for each state of the rule the map that it is stored in in 8 bits, or None; then the
+    blocks' largest magnitudes are further streams, which the rule does not see.
+
+    ``norms`` names quantities whose norms, over a whole tensor, reach the rule as scalars: the norm of ``u`` as
+    ``u_norm``. It takes what it needs of the rule's arguments.
     """
 
     rule: Rule | MatrixRule
     before: tuple[str, ...] = ()
     writer: str = "plain"
     codes: tuple[str | None, ...] = ()
+    norms: Rule | None = None
 
     @property
     def scalars(self) -> tuple[str, ...]:
-        return self.rule.scalars + (("l2",) if "l2" in self.before else ())
+        """What the host supplies, the norms not among it."""
+        rules = [self.rule, *filter(None, [self.norms]), *self.parts()[0].values()]
+        return tuple(dict.fromkeys(name for rule in rules for name in rule.scalars if name not in self.norm_names))
+
+    @property
+    def norm_names(self) -> tuple[str, ...]:
+        return tuple(f"{ast.unparse(node)}_norm" for node in self.norms.returns) if self.norms else ()
 
     @property
     def streams(self) -> int:
@@ -54,6 +70,10 @@ class Program:
         return self.streams - 1 - self.kinds.count("random")
 
     @property
+    def unscales(self) -> bool:
+        return "unscale" in self.before
+
+    @property
     def matrix(self) -> bool:
         return isinstance(self.rule, MatrixRule)
 
@@ -62,16 +82,19 @@ class Program:
         function = writing.READERS.get(self.writer)
         return rule_of(function, also=writing.ALSO) if function else None
 
-    def parts(self) -> tuple[list[Rule], Rule | MatrixRule, Rule]:
+    def parts(self) -> tuple[dict[str, Rule], Rule | MatrixRule, Rule]:
         """The transformations of the gradient, the rule, the writer."""
-        before = [rule_of(BEFORE[name], also=frozenset({"reserved"})) for name in self.before]
+        before = {name: rule_of(BEFORE[name], also=frozenset({"reserved"})) for name in self.before}
         return before, self.rule, rule_of(writing.WRITERS[self.writer], also=writing.ALSO)
 
     @functools.cache  # noqa: B019 - programs are few and live as long as the process
     def composed(self, namespace: Any) -> Callable[..., tuple[Any, ...]]:
-        """``step(g, p, *state, **scalars) -> (new p, *new state)`` computing with `namespace` as ``xp``."""
-        before, rule, writer = self.parts()
-        transform = [(with_namespace(r.function, namespace), r) for r in before]
+        """``step(g, p, *state, **scalars) -> (new p, *new state)`` computing with `namespace` as ``xp``.
+
+        A program that unscales returns ``(unscaled g, new p, *new state)``.
+        """
+        _, rule, writer = self.parts()
+        transformed = self._transformed(namespace)
         propose = rule.function if self.matrix else with_namespace(rule.function, namespace)
         write = with_namespace(writer.function, namespace)
         reader = self.reader()
@@ -80,13 +103,43 @@ class Program:
 
         def step(g: Any, p: Any, *state: Any, **scalars: float) -> tuple[Any, ...]:
             p = read(p, *state[split:]) if read else p
-            for function, r in transform:
-                g = function(*(g, p)[: len(r.elements)], **{name: scalars[name] for name in r.scalars})
+            g, *unscaled = transformed(g, p, scalars)
             d, *new = _tuple(propose(g, p, *state[:split], **{name: scalars[name] for name in rule.scalars}))
             p, *kept = _tuple(write(p, d, *state[split:]))
-            return p, *new, *kept
+            return *unscaled, p, *new, *kept
 
         return step
+
+    @functools.cache  # noqa: B019
+    def measured(self, namespace: Any) -> Callable[..., tuple[Any, ...]]:
+        """``quantities(g, p, *state, **scalars)`` whose norms the rule takes, computed with `namespace` as ``xp``."""
+        assert self.norms is not None
+        norms, transformed = self.norms, self._transformed(namespace)
+        measure = with_namespace(norms.function, namespace)
+        reader, split = self.reader(), len(self.rule.elements) - 2
+        read = with_namespace(reader.function, namespace) if reader else None
+
+        def quantities(g: Any, p: Any, *state: Any, **scalars: Any) -> tuple[Any, ...]:
+            p = read(p, *state[split:]) if read else p
+            g, *_ = transformed(g, p, scalars)
+            names = dict(zip(self.rule.elements, (g, p, *state), strict=False))
+            given = {name: scalars[name] for name in norms.scalars}
+            return _tuple(measure(*(names[name] for name in norms.elements), **given))
+
+        return quantities
+
+    def _transformed(self, namespace: Any) -> Callable[..., tuple[Any, ...]]:
+        """``transformed(g, p, scalars)``: the gradient as the rule sees it and, if it was unscaled, what is written."""
+        parts = [(name, with_namespace(r.function, namespace), r) for name, r in self.parts()[0].items()]
+
+        def transformed(g: Any, p: Any, scalars: dict[str, Any]) -> tuple[Any, ...]:
+            unscaled: tuple[Any, ...] = ()
+            for kind, function, r in parts:
+                g = function(*(g, p)[: len(r.elements)], **{name: scalars[name] for name in r.scalars})
+                unscaled = (g,) if kind == "unscale" else unscaled
+            return g, *unscaled
+
+        return transformed
 
 
 def _tuple(values: Any) -> tuple[Any, ...]:

@@ -37,7 +37,7 @@ FUNCTIONS = {
 """The functions of ``xp`` a rule may call, with their number of arguments."""
 _MORE = {"**": ("floor", 1), "stored": ("stored", 1), "rounded": ("rounded", 2)}  # what a wider grammar adds
 
-RESERVED = {"xp", "l2"}
+RESERVED = {"xp", "l2", "grad_scale"}
 _BINARY = (ast.Add, ast.Sub, ast.Mult, ast.Div)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 

@@ -16,15 +16,16 @@ from dlopt.engine.rule import rule_of, with_namespace
 _names = functools.cache(lambda rule: [ast.unparse(node) for node in rule.returns])
 
 
-def evaluate(function: Callable[..., Any], *arguments: float, **scalars: Any) -> dict[str, Any]:
+def evaluate(function: Callable[..., Any], *arguments: Any, **scalars: Any) -> dict[str, Any]:
     """Run a function of scalars on the host in float64 and return its results by name.
 
-    A scalar that is a tensor, whose derivative is wanted, makes tensors of what depends on it.
+    A scalar that is a tensor, because its derivative is wanted or it stays on the device, makes tensors of what
+    depends on it; a vector holds a value a parameter.
 
     Division by zero and overflow give inf or NaN, as IEEE 754 says, not an exception.
     """
     rule = rule_of(function, also=frozenset({"**"}))
-    if any(isinstance(value, torch.Tensor) for value in scalars.values()):
+    if any(isinstance(value, torch.Tensor) for value in (*arguments, *scalars.values())):
         recorded = with_namespace(function, namespace(torch.float64, torch.float64))
         found = recorded(*arguments, **{name: scalars[name] for name in rule.scalars})
         return dict(zip(_names(rule), found if isinstance(found, tuple) else (found,), strict=True))

@@ -26,7 +26,7 @@ def program_of(
 ) -> Program:
     """The program of a step or a move; `eight`: the states that can be are stored in 8 bits."""
     codes = tuple(optimizer.quantized.get(symbol) for symbol in rule.elements[2:]) if eight else ()
-    return Program(rule, before, group["writing"], codes if any(codes) else ())
+    return Program(rule, before, group["writing"], codes if any(codes) else (), optimizer.norms_of(rule.function))
 
 
 def keys_of(optimizer: RuleOptimizer, program: Program) -> tuple[str, ...]:

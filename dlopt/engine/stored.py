@@ -28,10 +28,16 @@ def read(batch: Batch, row: list[Tensor], dtype: torch.dtype) -> list[Tensor]:
 
 
 def write(batch: Batch, row: list[Tensor], values: Iterable[Tensor]) -> None:
-    """Write the new parameter and the new state into the tensors of `row`."""
+    """Write the new parameter and the new state into the tensors of `row`, unless the batch is to be skipped."""
     scales = iter(row[batch.program.streams :])
-    for tensor, value, kind in zip(batch.written(row), values, batch.program.kinds[1:], strict=False):
+    kinds = batch.written(list(batch.program.kinds))
+    for tensor, value, kind in zip(batch.written(row), values, kinds, strict=True):
+        value = value if value.shape == tensor.shape else value.reshape(tensor.shape)
         if kind:
             value, absmax = eight_bits.encode(value, kind)
-            next(scales).copy_(absmax)
-        tensor.copy_(value)
+            _put(batch, next(scales), absmax)
+        _put(batch, tensor, value)
+
+
+def _put(batch: Batch, tensor: Tensor, value: Tensor) -> None:
+    tensor.copy_(value if batch.skip is None else torch.where(batch.skip, tensor, value))

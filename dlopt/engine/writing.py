@@ -12,6 +12,11 @@ from typing import Any
 from dlopt.engine.rule import xp
 
 
+def unscaled(g, *, grad_scale):
+    """A gradient of a loss that ``GradScaler`` had multiplied by ``grad_scale``."""
+    return g / grad_scale
+
+
 def ascent(g):
     """``maximize=True``: climb instead of descend."""
     return -g

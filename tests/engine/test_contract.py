@@ -415,7 +415,7 @@ def test_bad_convention(optimizer):
 @each_optimizer
 def test_what_cannot_be_had_is_refused_with_the_reason(optimizer):
     p = torch.ones(2, 2, requires_grad=True)
-    with pytest.raises(RuntimeError, match="capturable.*CUDA graphs"):
+    with pytest.raises(RuntimeError, match="capturable=True.*supported devices.*CUDA graphs"):
         optimizer([p], capturable=True)
     with pytest.raises(RuntimeError, match="cannot be `True` together"):
         optimizer([p], fused=True, foreach=True)

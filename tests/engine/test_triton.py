@@ -11,9 +11,10 @@ import torch
 
 import dlopt
 from dlopt.engine.faces import triton as face
-from dlopt.engine.lowering import lower_program
+from dlopt.engine.lowering import lower_norms, lower_program
 from dlopt.engine.program import Program
 from dlopt.engine.rule import rule_of
+from tests.engine.layerwise import layered, lengths
 from tests.engine.test_contract import OPTIMIZERS
 
 compiler = pytest.importorskip("triton.compiler", reason="Triton is not installed")
@@ -31,15 +32,18 @@ def test_in_the_interpreter_the_bits_are_numpys():
     assert re.search(r"\d{3,} passed", done.stdout)
 
 
-def compiled(rule, dtypes, compute=torch.float32, writer="plain", aligned=True):
-    """PTX for compute capability 9.0."""
+def compiled(
+    rule, dtypes, compute=torch.float32, writer="plain", aligned=True, table=False, before=(), norms=None, sums=False
+):
+    """PTX for compute capability 9.0: of the program or of the pass that sums."""
     from triton.backends.compiler import GPUTarget
 
-    program = Program(rule_of(rule), (), writer)
-    function = face.kernel(program, dtypes, compute, aligned)
-    slots = {
-        f"slot{k}": "fp64" if compute is torch.float64 else "fp32" for k in range(len(lower_program(program).slots))
-    }
+    program = Program(rule_of(rule), before, writer, norms and rule_of(norms))
+    function = face.kernel(program, dtypes, compute, aligned, table, sums)
+    lowered = lower_norms(program) if sums else lower_program(program)
+    kind = "fp64" if compute is torch.float64 else "fp32"
+    slots = {"slots": f"*{kind}"} if table else {f"slot{k}": kind for k in range(len(lowered.slots))}
+    slots |= {"sums": "*fp64"} if sums else {}
     signature = {"chunks": "*i64", "pointers": "*i64", "tensors": "i32", **slots}
     source = compiler.ASTSource(fn=function, signature=signature, constexprs={})
     options = {"enable_fp_fusion": False, "num_warps": 4}
@@ -51,7 +55,7 @@ def compiled(rule, dtypes, compute=torch.float32, writer="plain", aligned=True):
 @pytest.mark.parametrize("compute, kind", [(torch.float32, "fp32"), (torch.float64, "fp64")], ids=str)
 def test_scalars_are_as_wide_as_the_arithmetic(compute, kind):
     """A launch would take a Python number for float32, were the kernel not to say."""
-    function = face.kernel(Program(rule_of(dlopt.SGD.rules[0])), (compute,) * 2, compute, True)
+    function = face.kernel(Program(rule_of(dlopt.SGD.rules[0])), (compute,) * 2, compute, True, False)
     assert [p.annotation_type for p in function.params if p.name.startswith("slot")] == [kind]
 
 
@@ -69,12 +73,29 @@ def test_every_rule_compiles_and_moves_16_bytes_at_a_time(rule):
     assert not re.search(r"\bfma|\.approx|\.ftz", ptx)
 
 
-@pytest.mark.parametrize("writer", ["plain", "kahan"])
+WRITERS = {"plain": (), "kahan": ("storage",), "stochastic": (torch.int64,), "master": ("compute",)}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
 @pytest.mark.parametrize("storage", [torch.float64, torch.bfloat16, torch.float16], ids=str)
 def test_other_dtypes_compile(storage, writer):
     compute = torch.float64 if storage is torch.float64 else torch.float32
-    dtypes = (storage, storage, compute, compute) + ((storage,) if writer == "kahan" else ())
+    own = [{"storage": storage, "compute": compute}.get(kind, kind) for kind in WRITERS[writer]]
+    dtypes = (storage, storage, compute, compute, *own)
     assert wide(compiled(dlopt.Adam.rules[0], dtypes, compute, writer), "ld") >= 4
+
+
+def test_slots_from_a_table_and_an_unscaled_gradient_compile():
+    four = (torch.float32,) * 4
+    plain, scaled = (compiled(dlopt.Adam.rules[0], four, table=True, before=b) for b in ((), ("unscale",)))
+    assert wide(plain, "ld") >= 8 and wide(scaled, "st") >= wide(plain, "st") + 2  # the gradient is written back
+
+
+def test_both_passes_of_a_layer_wise_rule_compile():
+    four = (torch.float32,) * 4
+    for sums in (False, True):
+        ptx = compiled(layered, four, table=not sums, norms=lengths, sums=sums)
+        assert wide(ptx, "ld") >= 8 and not re.search(r"\bfma\.rn\.f32|\.approx|\.ftz", ptx)
 
 
 def test_what_is_not_aligned_is_not_read_as_if_it_were():

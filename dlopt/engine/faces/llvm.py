@@ -11,13 +11,17 @@ import threading
 from array import array
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from dlopt.engine.faces import threads
 from dlopt.engine.faces.fused import mixed, unfit
 from dlopt.engine.faces.llvm_eight_bits import Coded, block_by_block
 from dlopt.engine.faces.llvm_random import random_key, random_word, rounded
-from dlopt.engine.lowering import Node, lower_program
+from dlopt.engine.faces.llvm_sums import summed
+from dlopt.engine.faces.llvm_target import target
+from dlopt.engine.lowering import Lowered, Node, lower_norms, lower_program
+from dlopt.engine.norms import CHUNK, LANES, norms
 from dlopt.engine.program import Program
 
 if TYPE_CHECKING:
@@ -42,7 +46,11 @@ def refuses(batch: Batch) -> str | None:
     reason = unfit(batch, "cpu", (*DTYPES, torch.int64, torch.uint8)) or missing() or mixed(batch)
     if reason:
         return reason
-    if torch.float16 in batch.dtypes and not _target().half:
+    if batch.program.norms and batch.program.coded:
+        return "it takes no norms of 8-bit state"
+    if batch.stays:
+        return "it takes its scalars from the host, and they stay on the device"
+    if torch.float16 in batch.dtypes and not target().half:
         return "this processor converts no float16"
     return None
 
@@ -50,82 +58,137 @@ def refuses(batch: Batch) -> str | None:
 def run(batch: Batch) -> None:
     """Apply one step to every tensor of `batch`, in one launch."""
     function = kernel(batch.program, batch.dtypes, batch.compute)
-    slots = [float(value) for value in batch.slots]
     memory = batch.memory()
     pointers = array("q", list(map(torch.Tensor.data_ptr, batch.streams[0])))
     pointers.extend(memory.table)
-    threads.launch(function, pointers, memory.sizes, slots)
+    if batch.program.norms:
+        slots, own = _slots(batch, pointers, memory.sizes), len(batch.slots)
+    else:
+        slots, own = array("d", map(float, batch.slots)), 0
+    threads.launch(function, pointers, memory.sizes, slots, own)
     torch.autograd.graph.increment_version(memory.tensors)
+    if batch.program.unscales:
+        torch.autograd.graph.increment_version(batch.streams[0])
+
+
+def _slots(batch: Batch, pointers: array[int], sizes: tuple[int, ...]) -> array[float]:
+    """The slots of every tensor, after a pass over the tensors that sums."""
+    program, lowered = batch.program, lower_norms(batch.program)
+    chunks = sum(-(-size // CHUNK) for size in sizes)
+    partials = np.empty((chunks, len(lowered.outputs), LANES))
+    own = array("d", map(float, lowered.host(**batch.scalars)))
+    summing = kernel(program, batch.dtypes, batch.compute, True)
+    threads.launch(summing, pointers, sizes, own, sums=partials)
+    with np.errstate(all="ignore"):
+        roots = dict(zip(program.norm_names, norms(partials, sizes).T, strict=True))
+        values = lower_program(program).host(**batch.scalars, **roots)
+    table = np.empty((len(sizes), len(values)))
+    for column, value in zip(table.T, values, strict=True):
+        column[:] = value
+    return array("d", table.tobytes())
 
 
 @functools.cache
-def _kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> int:
-    name = f"dlopt_{program.rule.name}"
-    return _target().compile(name, build(name, program, dtypes, compute))
+def _kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype, sums: bool) -> int:
+    name = f"dlopt_{program.rule.name}" + "_norms" * sums
+    return target().compile(name, build(name, program, dtypes, compute, sums))
 
 
-def kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> int:
-    """The address of the compiled program: compiled once per process, 20 to 40 ms."""
+def kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype, sums: bool = False) -> int:
+    """The address of the compiled program, or of its pass that `sums`: compiled once per process, 20 to 40 ms."""
     with _lock:
-        return _kernel(program, dtypes, compute)
+        return _kernel(program, dtypes, compute, sums)
 
 
-def build(name: str, program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype) -> str:
+def build(name: str, program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype, sums: bool) -> str:
     """LLVM IR of the worker ``name(header)``; see :mod:`dlopt.engine.faces.threads` for the header."""
     from llvmlite import ir
 
     i64, real = ir.IntType(64), ir.DoubleType() if compute is torch.float64 else ir.FloatType()
     pointer = ir.PointerType()
-    module, lowered = ir.Module(name), lower_program(program)
+    module, lowered = ir.Module(name), lower_norms(program) if sums else lower_program(program)
+    streams = len(dtypes)
 
-    signature = ir.FunctionType(ir.VoidType(), [*[pointer] * len(dtypes), i64, pointer, i64])
+    signature = ir.FunctionType(ir.VoidType(), [*[pointer] * streams, i64, pointer, i64, *[pointer] * sums])
     body = ir.Function(module, signature, name + "_chunk")
-    *addresses, count, values, start = body.args
+    addresses, values = body.args[:streams], body.args[streams + 1]
     body.linkage = "internal"
     body.attributes.add("noinline")
-    for argument in (*addresses, values):
+    for argument in (*addresses, values, *body.args[streams + 3 :]):
         argument.add_attribute("noalias")
-    entry, loop, end = (body.append_basic_block(label) for label in ("entry", "loop", "end"))
-    b = ir.IRBuilder(entry)
+    b = ir.IRBuilder(body.append_basic_block("entry"))
     emit = _Emitter(module, real, dtypes[1])
     for k, slot in enumerate(lowered.slots):
         value = b.load(b.gep(values, [i64(k)], source_etype=ir.DoubleType()), typ=ir.DoubleType())
         emit.values[slot] = value if real == ir.DoubleType() else b.fptrunc(value, real)
-    scales = dict(zip(program.coded, addresses[program.streams :], strict=True))
-    coded = {k: Coded(b, kind, addresses[k], scales[k]) for k, kind in program.coded.items()}
-    keys = {k: random_key(b, addresses[k]) for k, kind in enumerate(program.kinds) if kind == "random"}
-    for state in coded.values():
-        state.begin(b, count)
-    entry = b.block
+    read = _Reader(program, emit, lowered, dtypes)
+    if sums:
+        summed(b, emit, read, lowered)
+    else:
+        _written(b, emit, read, lowered, dtypes)
+    width = 8 * LANES * len(lowered.outputs) if sums else 0
+    widths = [256 * _bytes(dtype) for dtype in dtypes[: program.streams]] + [4] * len(program.coded)
+    chunk = block_by_block(module, body, widths) if program.coded else body
+    threads.worker(module, name, chunk, widths, width)
+    return str(module)
+
+
+class _Reader:
+    """Loads an element of every stream: decodes 8 bits, makes random words. Returns the other streams' places."""
+
+    def __init__(self, program: Program, emit: _Emitter, lowered: Lowered, dtypes: tuple[torch.dtype, ...]) -> None:
+        self.program, self.emit, self.lowered, self.dtypes = program, emit, lowered, dtypes
+        self.keys: dict[int, Any] = {}
+        self.coded: dict[int, Coded] = {}
+
+    def prepare(self, b: Any) -> None:
+        """What all elements share; once, before the loop."""
+        addresses, program = b.function.args, self.program
+        scales = dict(zip(program.coded, addresses[program.streams : len(self.dtypes)], strict=True))
+        self.coded = {k: Coded(b, kind, addresses[k], scales[k]) for k, kind in program.coded.items()}
+        self.keys = {k: random_key(b, addresses[k]) for k, kind in enumerate(program.kinds) if kind == "random"}
+        for state in self.coded.values():
+            state.begin(b, addresses[len(self.dtypes)])
+
+    def __call__(self, b: Any, i: Any) -> dict[int, Any]:
+        places, emit, streams = {}, self.emit, len(self.dtypes)
+        for k, (node, dtype) in enumerate(zip(self.lowered.inputs, self.dtypes, strict=False)):
+            if k in self.keys:
+                emit.values[node] = random_word(b, self.keys[k], b.add(b.function.args[streams + 2], i))
+            elif k in self.coded:
+                emit.values[node] = emit.widen(b, self.coded[k].load(b, i), torch.float32)
+            else:
+                places[k], kind = _place(b, b.function.args[k], i, dtype)
+                emit.values[node] = emit.widen(b, b.load(places[k], typ=kind), dtype)
+        return places
+
+
+def _written(b: Any, emit: _Emitter, read: _Reader, lowered: Lowered, dtypes: tuple[torch.dtype, ...]) -> None:
+    """The loop over the elements of a chunk that writes the outputs, and the return."""
+    from llvmlite import ir
+
+    body, i64 = b.function, ir.IntType(64)
+    count = body.args[len(dtypes)]
+    read.prepare(b)
+    entry, loop, end = b.block, body.append_basic_block("loop"), body.append_basic_block("end")
     b.cbranch(b.icmp_signed(">", count, i64(0)), loop, end)
     b.position_at_end(loop)
     i = b.phi(i64)
     i.add_incoming(i64(0), entry)
-    places = {}
-    for k, (node, dtype) in enumerate(zip(lowered.inputs, dtypes, strict=False)):
-        if k in keys:
-            emit.values[node] = random_word(b, keys[k], b.add(start, i))
-        elif k in coded:
-            emit.values[node] = emit.widen(b, coded[k].load(b, i), torch.float32)
-        else:
-            places[k], kind = _place(b, addresses[k], i, dtype)
-            emit.values[node] = emit.widen(b, b.load(places[k], typ=kind), dtype)
+    places = read(b, i)
     results = [emit(b, node) for node in lowered.outputs]
-    for k, value in enumerate(results, start=1):
-        if k in coded:
-            coded[k].store(b, i, emit.narrow(b, value, torch.float32))
+    for k, value in enumerate(results, start=lowered.first):
+        if k in read.coded:
+            read.coded[k].store(b, i, emit.narrow(b, value, torch.float32))
         else:
             b.store(emit.narrow(b, value, dtypes[k]), places[k])
     following = b.add(i, i64(1))
     i.add_incoming(following, loop)
     b.cbranch(b.icmp_signed("<", following, count), loop, end)
     b.position_at_end(end)
-    for state in coded.values():
+    for state in read.coded.values():
         state.finish(b, count)
     b.ret_void()
-    widths = [256 * _bytes(dtype) for dtype in dtypes[: program.streams]] + [4] * len(coded)
-    threads.worker(module, name, block_by_block(module, body, widths) if coded else body, widths)
-    return str(module)
 
 
 class _Emitter:
@@ -207,36 +270,3 @@ def _place(b: Any, base: Any, i: Any, dtype: torch.dtype) -> tuple[Any, Any]:
         torch.bfloat16: ir.IntType(16), torch.float16: ir.HalfType(),
     }[dtype]  # fmt: skip
     return b.gep(base, [i], source_etype=kind), kind
-
-
-class _Target:
-    """This processor's code generator, and the modules it keeps alive."""
-
-    def __init__(self) -> None:
-        import llvmlite.binding as llvm
-
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        features = llvm.get_host_cpu_features()
-        self.half = bool(features.get("f16c") or features.get("fullfp16"))
-        self.machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3
-        )
-        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self.machine)
-
-    def compile(self, name: str, source: str) -> int:
-        """The address of the function `name` of the module `source`."""
-        import llvmlite.binding as llvm
-
-        module = llvm.parse_assembly(source)
-        module.verify()
-        options = llvm.create_pipeline_tuning_options(speed_level=3)
-        options.loop_vectorization = True
-        passes = llvm.create_pass_builder(self.machine, options)
-        passes.getModulePassManager().run(module, passes)
-        self.engine.add_module(module)
-        self.engine.finalize_object()
-        return self.engine.get_function_address(name)
-
-
-_target = functools.cache(_Target)

@@ -1,9 +1,10 @@
 """Runs a compiled worker over many tensors on the threads torch uses itself.
 
-Every thread calls ``worker(header)``. The header is seven 64-bit words: the next chunk to take, the
+Every thread calls ``worker(header)``. The header is nine 64-bit words: the next chunk to take, the
 number of chunks, the address of the chunk table (row, first element, count), the address of the
-pointer table, the number of tensors, the address of the scalar slots, and how many chunks a thread takes at
-a time, by an atomic counter, until none is left. Pointers stand stream by stream: ``pointers[stream * n + row]``.
+pointer table, the number of tensors, the address of the scalar slots, how many chunks a thread takes at
+a time, by an atomic counter, until none is left, how many bytes of slots a tensor has to itself (0: all share them),
+and where a worker that sums writes its sums. Pointers stand stream by stream: ``pointers[stream * n + row]``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
 import torch
+
+from dlopt.engine.norms import CHUNK
 
 SMALLEST, LARGEST = 32_768, 262_144  # elements a thread takes at a time; fewer than SMALLEST are not shared out
 STRIDE = 4096  # chunks begin at multiples of it
@@ -36,10 +39,10 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 @functools.lru_cache(maxsize=64)
-def _chunks(sizes: tuple[int, ...], threads: int) -> tuple[array, int]:
+def _chunks(sizes: tuple[int, ...], threads: int, fixed: int) -> tuple[array, int]:
     """The chunk table, and how many threads are worth waking for it."""
     total = sum(sizes)
-    chunk = min(max(total // (8 * threads) // STRIDE * STRIDE, SMALLEST), LARGEST)
+    chunk = fixed or min(max(total // (8 * threads) // STRIDE * STRIDE, SMALLEST), LARGEST)
     table = array("q")
     for row, size in enumerate(sizes):
         for start in range(0, size, chunk):
@@ -47,15 +50,21 @@ def _chunks(sizes: tuple[int, ...], threads: int) -> tuple[array, int]:
     return table, 1 if total < SMALLEST else min(threads, len(table) // 3)
 
 
-def launch(address: int, pointers: array[int], sizes: tuple[int, ...], slots: list[float]) -> None:
-    """Run the worker at `address` over every tensor; returns when all is written."""
-    table, workers = _chunks(sizes, 1 if _forked else torch.get_num_threads())
+def launch(
+    address: int, pointers: array[int], sizes: tuple[int, ...], slots: array[float], own: int = 0, sums: Any = None
+) -> None:
+    """Run the worker at `address` over every tensor; returns when all is written.
+
+    `own` is how many slots each tensor has to itself. A worker that sums fills `sums`, an array whose rows belong to
+    chunks of :data:`dlopt.engine.norms.CHUNK` elements.
+    """
+    table, workers = _chunks(sizes, 1 if _forked else torch.get_num_threads(), 0 if sums is None else CHUNK)
     if not table:
         return
-    values = array("d", slots or [0.0])
+    values = slots or array("d", [0.0])
     addresses = table.buffer_info()[0], pointers.buffer_info()[0], len(sizes), values.buffer_info()[0]
     share = max(1, len(table) // (48 * workers))
-    header = array("q", (0, len(table) // 3, *addresses, share))
+    header = array("q", (0, len(table) // 3, *addresses, share, 8 * own, 0 if sums is None else sums.ctypes.data))
     start = header.buffer_info()[0]
     if workers == 1:
         _callable(address)(start)
@@ -107,11 +116,12 @@ def _python_threads(worker: int, header: int, threads: int) -> None:
         job.result()
 
 
-def worker(module: Any, name: str, chunk: Any, widths: list[int]) -> None:
+def worker(module: Any, name: str, chunk: Any, widths: list[int], sums: int) -> None:
     """Add to `module` the function ``name(header)`` that takes chunks and calls `chunk` on each.
 
-    `widths` are the bytes that 256 elements take in each stream, 0 in one that every chunk sees from its beginning.
-    ``chunk(*addresses, elements, slots, first element)`` does the work.
+    `widths` are the bytes that 256 elements take in each stream, 0 in one that every chunk sees from its beginning;
+    `sums` is how many bytes of sums a chunk makes. ``chunk(*addresses, elements, slots, first element)`` does the
+    work, and is given the place of its sums, if any, too.
     """
     from llvmlite import ir
 
@@ -124,8 +134,8 @@ def worker(module: Any, name: str, chunk: Any, widths: list[int]) -> None:
         return b.load(b.gep(base, [index], source_etype=i64), typ=i64)
 
     header = function.args[0]
-    count, chunks, pointers, rows, values, share = (word(header, i64(k)) for k in range(1, 7))
-    chunks, pointers, values = (b.inttoptr(x, pointer) for x in (chunks, pointers, values))
+    count, chunks, pointers, rows, values, share, own, out = (word(header, i64(k)) for k in range(1, 9))
+    chunks, pointers = (b.inttoptr(x, pointer) for x in (chunks, pointers))
     b.branch(take)
     b.position_at_end(take)
     first = b.atomic_rmw("add", header, share, "monotonic")
@@ -143,7 +153,10 @@ def worker(module: Any, name: str, chunk: Any, widths: list[int]) -> None:
         base = word(pointers, b.add(b.mul(rows, i64(stream)), row))
         offset = b.lshr(b.mul(start, i64(width)), i64(8))
         arguments.append(b.inttoptr(b.add(base, offset), pointer))
-    b.call(chunk, [*arguments, size, values, start])
+    arguments += [size, b.inttoptr(b.add(values, b.mul(row, own)), pointer), start]
+    if sums:
+        arguments.append(b.inttoptr(b.add(out, b.mul(index, i64(sums))), pointer))
+    b.call(chunk, arguments)
     following = b.add(index, i64(1))
     index.add_incoming(following, work)
     b.cbranch(b.icmp_signed("<", following, last), work, take)

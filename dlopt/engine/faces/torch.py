@@ -27,12 +27,13 @@ class Namespace:
     log: Any
     sin: Any
     cos: Any
+    floor: Any
     maximum: Any
     minimum: Any
 
     def __init__(self, dtype: torch.dtype, storage: torch.dtype) -> None:
         self.dtype, self.storage = dtype, storage
-        for name in ("abs", "exp", "log", "sin", "cos", "maximum", "minimum"):
+        for name in ("abs", "exp", "log", "sin", "cos", "floor", "maximum", "minimum"):
             setattr(self, name, functools.partial(self._apply, getattr(torch, name)))
 
     def where(self, condition: Any, a: Any, b: Any) -> Any:
@@ -85,7 +86,8 @@ def refuses(batch: Batch) -> str | None:
 
 def run(batch: Batch) -> None:
     """Apply one step to every tensor of `batch`."""
-    step = batch.program.composed(namespace(batch.compute, batch.storage))
+    xp = namespace(batch.compute, batch.storage)
+    step = batch.program.composed(xp)
     if batch.program.matrix:
         for rows in _equal_shapes(batch):
             streams = zip(*(read(batch, row, batch.compute) for row in rows), strict=True)
@@ -95,12 +97,20 @@ def run(batch: Batch) -> None:
         return
     for i, tensors in enumerate(batch.rows()):
         wide = read(batch, tensors, batch.compute)
+        if batch.stays or batch.program.norms:  # a scalar tensor would be as wide as a tensor of no dimension
+            wide = [t.reshape(1) if t.dim() == 0 else t for t in wide]
         if batch.differentiable:
             wide[1] = wide[1].clone()
-        new = step(*wide, **batch.scalars)
+        scalars = batch.scalars_of(i)
+        if batch.program.norms:
+            quantities = batch.program.measured(xp)(*wide, **scalars)
+            roots = (torch.linalg.vector_norm(q, dtype=torch.float64) for q in quantities)
+            scalars |= zip(batch.program.norm_names, roots, strict=True)
+        new = step(*wide, **scalars)
         if batch.differentiable:
-            tensors[1].copy_(new[0])
-            batch.replace_state(i, new[1:])
+            p, *state = new[batch.program.unscales :]
+            tensors[1].copy_(p.reshape(tensors[1].shape))
+            batch.replace_state(i, state)
             continue
         # a rule may return what it was given: copied, or an earlier write would change it
         write(batch, tensors, [v.clone() if any(v is t for t in tensors) else v for v in new])

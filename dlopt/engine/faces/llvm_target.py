@@ -1,0 +1,38 @@
+"""LLVM's code generator for this processor."""
+
+from __future__ import annotations
+
+import functools
+
+
+class Target:
+    """This processor's code generator, and the modules it keeps alive."""
+
+    def __init__(self) -> None:
+        import llvmlite.binding as llvm
+
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        features = llvm.get_host_cpu_features()
+        self.half = bool(features.get("f16c") or features.get("fullfp16"))
+        self.machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3
+        )
+        self.engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), self.machine)
+
+    def compile(self, name: str, source: str) -> int:
+        """The address of the function `name` of the module `source`."""
+        import llvmlite.binding as llvm
+
+        module = llvm.parse_assembly(source)
+        module.verify()
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = True
+        passes = llvm.create_pass_builder(self.machine, options)
+        passes.getModulePassManager().run(module, passes)
+        self.engine.add_module(module)
+        self.engine.finalize_object()
+        return self.engine.get_function_address(name)
+
+
+target = functools.cache(Target)
