@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 import dlopt
+from dlopt.lab import bench_gpu
 from dlopt.lab.bench_cases import CASES, Case, Factory
 
 __all__ = [
@@ -233,16 +234,23 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Time everything, print the table, write the record; returns 1 if ``--strict`` and a bar was missed, else 0."""
+    """Time everything, print the table, write the record; returns 1 if ``--strict`` and a bar was missed, else 0.
+
+    With ``--device cuda`` what :mod:`dlopt.lab.bench_gpu` measures; 2 if there is no GPU.
+    """
     parser = argparse.ArgumentParser(prog="python -m dlopt.lab.bench", description=__doc__)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="torch's threads")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each side")
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a bar was missed")
-    parser.add_argument("--output", type=Path, default=Path("_build/bench.json"), help="the record")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the tensors are")
+    parser.add_argument("--output", type=Path, help="the record: _build/bench.json, of a GPU book/adaptive/gpu.json")
     parser.add_argument("--peers", type=Path, help="where to write what the book plots of other libraries")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     about = machine()
+    if options.device == "cuda":
+        return bench_gpu.main(about, options.output or Path("book/adaptive/gpu.json"), options.rounds)
+    options.output = options.output or Path("_build/bench.json")
     print("\n".join(f"{name:<8} {value}" for name, value in about.items()), end="\n\n")
     rows = [compare(case, options.rounds) for case in CASES] + fresh_processes()
     print(table(rows), end="\n\n")
