@@ -1,6 +1,7 @@
 """The explorers of the pages, made from the calls that stand in their cells."""
 
 import ast
+import linecache
 from functools import cache
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def calls():
 def explorer(source):
     """What the cell shows."""
     scope = {"dlopt": dlopt, "explore": explore, "glue": lambda *_, **__: None, "lab": lab, "xp": xp}
-    tree = ast.parse(source)
+    tree, name = ast.parse(source), f"<cell {hash(source)}>"
     last = tree.body.pop()
-    exec(compile(tree, "cell", "exec"), scope)
+    linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)  # a rule's source is read
+    exec(compile(tree, name, "exec"), scope)
     return eval(ast.unparse(last), scope)
