@@ -22,13 +22,12 @@ MOVES = [move for cls, _ in IN_BROWSER for pair in getattr(cls, "moves", {}).val
 RULES = {rule for cls in OPTIMIZERS if not cls.matrix for rule in cls.rules} | set(MOVES)
 RULES = sorted(RULES, key=lambda rule: (rule.__module__, rule.__name__))
 SCALARS = sorted({cls.scalars for cls in OPTIMIZERS if cls.scalars}, key=lambda f: (f.__module__, f.__name__))
+FILES = ("cosine", "decay", "one_cycle", "warmup")  # the package's functions of these names hide them
 SCHEDULES = [
     value
-    for module in map(
-        importlib.import_module, (f"dlopt.sgd.schedules.{name}" for name in ("cosine", "decay", "one_cycle", "warmup"))
-    )
-    for name, value in vars(module).items()
-    if name.startswith("_") and getattr(value, "__module__", "") == module.__name__ and value.__kwdefaults__ is None
+    for module in (importlib.import_module(f"dlopt.sgd.schedules.{name}") for name in FILES)
+    for value in vars(module).values()
+    if getattr(value, "__module__", "") == module.__name__ and value.__code__.co_varnames[0] == "t"
 ]
 LAST_BIT = {"exp", "log", "sin", "cos"}  # functions that V8 and the C library round differently now and then
 N = 10_000
