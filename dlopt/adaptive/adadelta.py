@@ -27,7 +27,8 @@ class Adadelta(RuleOptimizer):
         eps: :math:`\varepsilon \ge 0`, inside both roots, in units of the gradient squared and of the parameter
             squared at once. It alone sets the length of the first step.
         weight_decay: :math:`\lambda \ge 0`, coupled: :math:`\lambda\theta` is added to the gradient.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``square_avg``, of gradients, ``acc_delta``, of changes; and ``step``.
 

@@ -57,7 +57,8 @@ class Adafactor(RuleOptimizer):
         weight_decay: :math:`\lambda \ge 0`, decoupled: each step takes :math:`\text{lr}\,\lambda\theta` off.
         convention: ``"torch"`` applies :math:`\varepsilon_1` to the finished second moment, ``"paper"`` adds it to
             every squared gradient.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``row_var`` and ``col_var``, or ``variance`` in one dimension; and ``step``.
 

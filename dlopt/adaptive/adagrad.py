@@ -29,7 +29,8 @@ class Adagrad(RuleOptimizer):
         weight_decay: :math:`\lambda \ge 0`, coupled: :math:`\lambda\theta` is added to the gradient.
         initial_accumulator_value: what every element of :math:`G` begins as, at least 0.
         eps: :math:`\delta \ge 0`, in units of the gradient, outside the root.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     A sparse gradient touches its own rows only, and costs what they cost.
 

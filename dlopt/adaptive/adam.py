@@ -40,7 +40,8 @@ class Adam(RuleOptimizer):
         amsgrad: divide by the largest :math:`v` so far. torch's reading, with bias correction; the paper's is
             :class:`AMSGrad`.
         decoupled_weight_decay: what makes it :class:`AdamW`.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``exp_avg``, ``exp_avg_sq``, with `amsgrad` ``max_exp_avg_sq``; and ``step``.
 

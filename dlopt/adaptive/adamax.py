@@ -31,7 +31,8 @@ class Adamax(RuleOptimizer):
         eps: :math:`\varepsilon \ge 0`, in units of the gradient, added to each gradient's size before the maximum.
             The paper has none; with 0, an element whose gradients were all zero becomes NaN.
         weight_decay: :math:`\lambda \ge 0`, coupled: :math:`\lambda\theta` is added to the gradient.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``exp_avg``, ``exp_inf``; and ``step``.
 

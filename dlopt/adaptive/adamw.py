@@ -42,7 +42,8 @@ class AdamW(RuleOptimizer):
         convention: ``"torch"``, or ``"paper"``, where :math:`\lambda` is multiplied by the schedule alone, not by
             the learning rate: a step takes :math:`\eta_t\lambda\theta`, with :math:`\eta_t` the ratio of ``lr`` to the
             ``initial_lr`` that torch's schedulers keep in the group, 1 without one.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``exp_avg``, ``exp_avg_sq``, with `amsgrad` ``max_exp_avg_sq``; and ``step``.
 

@@ -36,7 +36,8 @@ class AMSGrad(RuleOptimizer):
         power: the rate at step t is :math:`\alpha / t^{\text{power}}`. 1/2 is the paper's theorem; 0 leaves the
             rate to a scheduler.
         weight_decay: :math:`\lambda \ge 0`, coupled: :math:`\lambda\theta` is added to the gradient.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``; and ``step``.
 

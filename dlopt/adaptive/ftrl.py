@@ -32,7 +32,8 @@ class FTRL(RuleOptimizer):
         beta: :math:`\beta \ge 0`, in units of the gradient; makes the first steps shorter. The paper advises 1.
         l1: :math:`\lambda_1 \ge 0`, in units of the gradient, summed over steps: not multiplied by their number.
         l2: :math:`\lambda_2 \ge 0`, in units of gradient per parameter, likewise.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     A sparse gradient touches its own rows only. From weights of zero, at a constant learning rate, that is exact: a row
     without a gradient would not move anyway.

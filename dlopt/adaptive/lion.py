@@ -24,7 +24,8 @@ class Lion(RuleOptimizer):
         betas: :math:`(\beta_1, \beta_2)` in [0, 1): the weight of the past in the step, and in what is kept.
         weight_decay: :math:`\lambda \ge 0`, decoupled: each step takes :math:`\eta\lambda\theta` off the parameter.
             The paper advises 3 to 10 times more than for AdamW.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``exp_avg``. Half of AdamW's.
 

@@ -44,7 +44,8 @@ class Muon(RuleOptimizer):
         adjust_lr_fn: multiplies the step by :math:`\sqrt{\max(1, n/m)}` for a matrix of n rows and m columns
             (``"original"``, which None means), or by :math:`0.2\sqrt{\max(n, m)}` (``"match_rms_adamw"``): then lr and
             weight decay that suit AdamW suit this.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``momentum_buffer``. Half of AdamW's.
 

@@ -47,7 +47,8 @@ class NAdam(RuleOptimizer):
         decoupled_weight_decay: each step takes :math:`\gamma\lambda\theta` off the parameter instead.
         convention: ``"torch"``, or ``"paper"``: there the mean of gradients shrinks by :math:`\mu_t`, where torch takes
             :math:`\beta_1`, and :math:`\hat n = \beta_2 n / (1 - \beta_2^t)`, where torch leaves out the first factor.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``exp_avg``, ``exp_avg_sq``; ``step``, and ``mu_product``, which is kept in float64
     (torch: float32).

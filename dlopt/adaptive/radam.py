@@ -57,7 +57,8 @@ class RAdam(RuleOptimizer):
         decoupled_weight_decay: each step takes :math:`\gamma\lambda\theta` off the parameter instead.
         convention: ``"torch"`` rectifies once :math:`\rho_t > 5`, ``"paper"`` once :math:`\rho_t > 4`: from step 6
             or step 5 on with the default betas.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``exp_avg``, ``exp_avg_sq``; and ``step``.
 

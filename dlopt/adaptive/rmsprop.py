@@ -50,7 +50,8 @@ class RMSprop(RuleOptimizer):
             variance negative it counts as 0; ``torch.optim`` takes its root, NaN.
         convention: ``"torch"``, or ``"paper"``, with `eps` inside the root (Graves 2013, eq. 40), in units of the
             gradient squared. Hinton's lecture has none at all.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider: ``square_avg``, with `centered` ``grad_avg``, with `momentum` ``momentum_buffer``; and
     ``step``.

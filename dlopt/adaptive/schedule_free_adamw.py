@@ -71,7 +71,8 @@ class ScheduleFreeAdamW(ModeOptimizer):
         warmup_steps: the rate rises linearly over as many steps.
         r: a step's weight in the average grows as its number to this power.
         weight_lr_power: and as the largest rate so far to this one.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State: ``z``, or with :math:`\beta_1 = 0` ``x``, and ``exp_avg_sq``, of the parameter's shape, float32 or wider;
     ``step``, ``lr_max`` and ``weight_sum``. As much as AdamW's.

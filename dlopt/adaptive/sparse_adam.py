@@ -32,7 +32,8 @@ class SparseAdam(RuleOptimizer):
             its square shrink at each step that touches them.
         eps: :math:`\hat\varepsilon > 0`, in units of the gradient, added to the root of the uncorrected :math:`v`
             (the form of the paper's section 2), where :class:`Adam` adds it to the corrected one.
-        maximize, foreach, capturable, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, capturable, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State, float32 or wider, of the parameter's full shape: ``exp_avg``, ``exp_avg_sq``; and ``step``.
 

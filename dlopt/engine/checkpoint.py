@@ -57,12 +57,12 @@ def _groups(optimizer: RuleOptimizer, saved: list[dict[str, Any]]) -> list[dict[
         names = {"param_names": old["param_names"]} if "param_names" in old else {}
         hyper = deepcopy({name: value for name, value in new.items() if name != "params"})
         # how a step runs, not what it computes: a checkpoint made for a CUDA graph is as good without one
-        own = {name: old[name] for name in ("params", "capturable", "optim_bits")}
+        own = {name: old[name] for name in ("params", "capturable")}
         group = {**optimizer.defaults, **names, **hyper, **own}
         lr = group["lr"]
         # a schedule that ends at zero may have rounded to just below it
         optimizer.check_group({**group, "lr": 0.0} if isinstance(lr, float) and -1e-6 < lr < 0 else group)
-        groups.append(group)
+        groups.append({**group, "optim_bits": old["optim_bits"]})
     return groups
 
 

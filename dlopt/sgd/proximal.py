@@ -44,7 +44,8 @@ class ProximalSGD(RuleOptimizer):
         l1: :math:`\lambda_1 \ge 0`, in units of the gradient.
         weight_decay: :math:`\lambda \ge 0`, coupled: :math:`\lambda\theta` is added to the gradient. With ``l1`` this
             is the elastic net.
-        maximize, foreach, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`. `maximize` climbs
+        maximize, foreach, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`. `maximize` climbs
             the loss; the penalty still pulls to zero.
 
     It keeps no state. A sparse gradient is taken row by row if ``l1`` is 0; otherwise the penalty acts on all rows.

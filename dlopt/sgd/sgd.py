@@ -59,7 +59,8 @@ class SGD(RuleOptimizer):
         nesterov: use the gradient looked ahead to; needs a momentum and zero dampening.
         decoupled_weight_decay: let :math:`\lambda` shrink the parameter by :math:`\gamma\lambda` directly
             (SGDW, Loshchilov & Hutter 2019, algorithm 1 with :math:`\eta_t\lambda` read as lr * weight_decay).
-        maximize, foreach, differentiable, fused, writing: see :class:`dlopt.engine.EngineOptions`.
+        maximize, foreach, differentiable, fused, writing, seed, optim_bits: see
+            :class:`dlopt.engine.EngineOptions`.
 
     State: ``momentum_buffer``, of the parameter's shape, float32 or wider. None with ``momentum=0``.
 

@@ -309,6 +309,7 @@ def test_training_with_8_bits_ends_where_float32_does():
     scales = torch.logspace(0, 3, 64)
     x, w = torch.randn(256, 64, generator=g) * scales, torch.randn(64, 80, generator=g)
     y, losses = x @ w, []
+    first = (y**2 / scales.square().mean()).mean().item()
     for bits in (32, 8):
         p = torch.zeros(64, 80, requires_grad=True)
         opt = dlopt.Adam([p], lr=0.05, optim_bits=bits)
@@ -319,4 +320,4 @@ def test_training_with_8_bits_ends_where_float32_does():
             loss.backward()
             opt.step()
         losses.append(loss.item())
-    assert losses[1] < 1e-3 and losses[0] < 1e-3
+    assert max(losses) < 1e-4 * first
