@@ -121,17 +121,15 @@ def options(optimizer: RuleOptimizer, group: dict[str, Any]) -> None:
     integer("seed", group["seed"], low=0)
     if group["writing"] == "stochastic" and group["differentiable"]:
         raise RuntimeError("stochastic rounding has no derivative: it does not support `differentiable`")
-    if group["optim_bits"] not in (8, 32):
-        raise ValueError(f"Invalid optim_bits: {group['optim_bits']!r}, neither 8 nor 32")
-    if group["optim_bits"] == 8 and optimizer.state_keys and not optimizer.quantized:
-        name = type(optimizer).__name__
+    name, bits = type(optimizer).__name__, group["optim_bits"]
+    if not isinstance(bits, int) or bits not in (8, 32):
+        raise ValueError(f"Invalid optim_bits: {bits!r}, neither 8 nor 32")
+    if bits == 8 and optimizer.state_keys and not optimizer.quantized:
         raise ValueError(f"Invalid optim_bits: 8 bits are too few for the state of {name}; leave it at 32")
-    if group["optim_bits"] == 8 and group["differentiable"]:
+    if bits == 8 and group["differentiable"]:
         raise RuntimeError("8-bit state has no derivative: it does not support `differentiable`")
     if group["differentiable"] and optimizer.matrix:
-        raise RuntimeError(
-            f"{type(optimizer).__name__} does not support `differentiable`: a matrix rule is not recorded"
-        )
+        raise RuntimeError(f"{name} does not support `differentiable`: a matrix rule is not recorded")
     if group["fused"] and group["differentiable"]:
         raise RuntimeError("`fused` does not support `differentiable`")
     if group["fused"] and group["foreach"]:

@@ -81,8 +81,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         vector_rule: the matrix rule for parameters of fewer than two dimensions, if it is another one.
         sparse_only: whether dense gradients are refused.
         quantized: the states that ``optim_bits=8`` keeps in 8 bits, symbol to ``"signed"``, or to ``"unsigned"`` if
-            never negative. Left out is what rounding to some per cent would spoil: sums that only grow, maxima,
-            iterates.
+            never negative. Sums that only grow, maxima and iterates are left out: a per cent off would spoil them.
         least_dim: the fewest dimensions a parameter may have.
         decoupled: whether ``weight_decay`` reaches the rule, or is added to the gradient before it; a group's
             ``decoupled_weight_decay`` goes before this.
