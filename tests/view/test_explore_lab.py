@@ -31,7 +31,7 @@ CELLS = [
 
 OTHERS = [
     "import numpy as np\nfrom dlopt.lab import Surface\nfrom dlopt.view import explore",
-    "axis = np.linspace(-1, 1, 21)\nw = explore.surface(Surface('bowl', axis, axis, np.add.outer(axis**2, axis**2)))\nw",
+    "axis = np.linspace(-1, 1, 21)\nw = explore.surface(Surface('bowl', axis, axis, 1 + np.add.outer(axis**2, axis**2)))\nw",
     "w.probe = (0.5, -0.5)",
     "s = explore.schedule(['cosine'], steps=60)\ns",
     "s.lr = 0.02",
@@ -173,7 +173,7 @@ def test_surface_and_schedule_are_synchronised_too(browser, lab):
         run_cell(page, number)
 
     # Python has moved the pictures.
-    page.wait_for_function("document.querySelector('.reading').textContent === 'loss 0.5 at (0.5, \u22120.5)'")
+    page.wait_for_function("document.querySelector('.reading').textContent === 'loss 1.5 at (0.5, \u22120.5)'")
     page.wait_for_function("document.querySelector('[aria-label=\"lr, typed\"]').value === '0.02'")
     assert page.locator(".messages p").count() == 0
     losses = "() => [...document.querySelectorAll('.dlopt-explorer')].at(-1).dloptLosses[0].at(-1)"
@@ -185,7 +185,7 @@ def test_surface_and_schedule_are_synchronised_too(browser, lab):
     page.get_by_label("floor of cosine, typed").fill("0.25")
     page.wait_for_timeout(200)
     said = printed(page, 5)
-    assert "(0.6, -0.5) 0.61" in said and "'floor': 0.25" in said
+    assert "(0.6, -0.5) 1.61" in said and "'floor': 0.25" in said
     assert f"{round(page.evaluate(losses), 9):.9f}".rstrip("0") in said
     assert not wrong, wrong
     page.close()
