@@ -38,7 +38,7 @@ def compiled(
     """PTX for compute capability 9.0: of the program or of the pass that sums."""
     from triton.backends.compiler import GPUTarget
 
-    program = Program(rule_of(rule), before, writer, norms and rule_of(norms))
+    program = Program(rule_of(rule), before, writer, norms=norms and rule_of(norms))
     function = face.kernel(program, dtypes, compute, aligned, table, sums)
     lowered = lower_norms(program) if sums else lower_program(program)
     kind = "fp64" if compute is torch.float64 else "fp32"
