@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 
+from dlopt.view.explore.landscape_explorer import LandscapeExplorer
+
 from .explorer_cells import calls, explorer
 
 MOST_BYTES = 300_000
@@ -62,6 +64,8 @@ def test_it_draws_what_python_computes_and_a_slider_moves_it(open_page, name):
     assert page.locator(".dlopt-explorer .still").count() == 0, "a still is left: its script did not run"
     for nth, each in enumerate(made):
         assert min(page.evaluate(DRAWN, nth)) > 10
+        if not isinstance(each, LandscapeExplorer):
+            continue
         before = paths(page, nth)
         np.testing.assert_allclose(before, each.paths(), rtol=1e-7, atol=1e-7)
         label = page.evaluate(MOVE, nth)
@@ -71,6 +75,22 @@ def test_it_draws_what_python_computes_and_a_slider_moves_it(open_page, name):
         first, *others = each.optimizers
         each.optimizers = [{"name": first["name"], "hyper": first["hyper"] | {"lr": lr}}, *others]
         np.testing.assert_allclose(after, each.paths(), rtol=1e-7, atol=1e-7)
+
+
+def test_schedules_and_surfaces_too(open_page):
+    page, cells = open_page("explorers"), calls()["explorers"]
+
+    def held(figure, name):
+        found = page.evaluate(f"n => document.querySelectorAll('.dlopt-explorer')[n].{name}.map(v => Array.from(v, String))",
+                              list(cells).index(figure))  # fmt: skip
+        return [np.array(values, dtype=float) for values in found]
+
+    schedules = explorer(cells["fig-explorers-schedule"])
+    np.testing.assert_allclose(held("fig-explorers-schedule", "dloptFactors"), schedules.factors(), rtol=1e-9)
+    np.testing.assert_allclose(held("fig-explorers-schedule", "dloptLosses"), schedules.losses(), rtol=1e-7)
+    surface = explorer(cells["fig-explorers-surface"])
+    for path, points in zip(held("fig-explorers-surface", "dloptPaths"), surface.traces().values(), strict=True):
+        np.testing.assert_allclose(path.reshape(-1, 2), points, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PAGES)

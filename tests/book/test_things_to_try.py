@@ -1,6 +1,8 @@
 """What a page tells its reader to try in an explorer, and says is then to be seen, is so."""
 
+import inspect
 import math
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,6 +13,12 @@ from dlopt.view.explore.controls import learning_rates
 from .explorer_cells import calls, explorer
 
 CELLS = {name: source for cells in calls().values() for name, source in cells.items()}
+
+
+@pytest.fixture
+def shown(request):
+    """The explorer of the figure that the test names."""
+    return explorer(CELLS[request.param])
 
 
 @pytest.fixture
@@ -54,7 +62,13 @@ def rms(values):
 
 
 def figure(name):
-    return pytest.mark.parametrize("try_", [name], ids=[name], indirect=True)
+    """The test is of this figure: `try_` changes it, `shown` is it."""
+
+    def marked(test):
+        fixture = "try_" if "try_" in inspect.signature(test).parameters else "shown"
+        return pytest.mark.parametrize(fixture, [name], ids=[name], indirect=True)(test)
+
+    return marked
 
 
 @figure("fig-conditioning-explorer")
@@ -210,6 +224,41 @@ def test_what_goes_wrong(try_):
     assert np.isfinite(try_({"lr": 0.001}, {}, {})[0]).all()
     rates = learning_rates(LANDSCAPES["booth"])
     assert np.isfinite(try_({"lr": rates["proportional"]}, {}, {}, landscape="booth")[0]).all()
+
+
+@figure("fig-explorers-schedule")
+def test_schedules(shown):
+    def ends(**traits):
+        for key, value in ({"noise": 1.0, "lr": 0.05} | traits).items():
+            setattr(shown, key, value)
+        return shown.losses()[:, -1]
+
+    constant, cosine, step = ends()
+    assert cosine < step < constant / 3
+    assert ends(noise=0.0)[0] < 1e-3 * ends(noise=0.0)[1:].min()
+    np.testing.assert_allclose(ends(noise=3.0) / ends(), 9, rtol=0.05)
+    constant, again, _ = ends(lr=0.1)
+    assert constant > 10 and again < 1.5 * cosine
+
+
+@figure("fig-explorers-surface")
+def test_surface(shown):
+    end = {name: way[-1] for name, way in shown.traces().items()}
+    far = {pair: np.linalg.norm(np.subtract(*map(end.get, pair))) for pair in combinations(end, 2)}
+    near = far.pop(("Adam", "Lion"))
+    assert near < 0.3 * min(far.values())
+    for pair in far:
+        a, b = map(end.get, pair)
+        losses = [probed(shown, tuple(a + t * (b - a))) for t in np.linspace(0, 1, 41)]
+        assert max(losses) < 1.15 * max(losses[0], losses[-1])
+    shown.surface, shown.beside = "batches of 8", "full batch"
+    left, middle, right = (probed(shown, (x, 0.0), "full batch") / probed(shown, (x, 0.0)) for x in (-0.5, 0, 0.5))
+    assert left > 1.3 and 0.7 < middle < 1.3 and 0.7 < right < 1.3
+
+
+def probed(shown, place, surface=None):
+    shown.probe = place
+    return shown.probed()[surface or shown.surface]
 
 
 def test_every_explorer_that_has_things_to_try_is_tried():
