@@ -19,7 +19,8 @@ __all__ = [
 
 Init = Literal["torch", "he"]
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
-_lock = threading.Lock()
+one_at_a_time = threading.Lock()
+"""Held by whoever sets torch's global generator or builds a model from it."""
 
 
 def least_squares(features: int, outputs: int = 1, *, seed: int = 0) -> nn.Module:
@@ -224,7 +225,7 @@ def character_transformer(
 def _seeded(build: Callable[[], nn.Module], seed: int, init: Init) -> nn.Module:
     """What `build` makes from the random numbers of `seed`; torch's global generator is left as it was."""
     _check_choice("init", init, ("torch", "he"))
-    with _lock, torch.random.fork_rng(devices=[]):
+    with one_at_a_time, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = build()
         if init == "he":

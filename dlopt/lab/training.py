@@ -1,8 +1,9 @@
 """One training run: one task, one method, one setting, one seed, on one thread."""
 
+import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dlopt.engine.modes import ModeOptimizer
+from dlopt.lab.models import one_at_a_time
 from dlopt.lab.settings import Setting
 from dlopt.lab.tasks import Task
 
@@ -84,9 +86,21 @@ def train(job: Job) -> dict[str, list[float]]:
     """
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(job.seed)  # for methods that draw random numbers themselves
+    with _seeded(job.seed):  # for methods that draw random numbers themselves
         return _train(job)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Torch's global generator at `seed`, and put back afterwards; never while another thread builds a model."""
+    with one_at_a_time:
+        before = torch.get_rng_state()
+        torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        with one_at_a_time:
+            torch.set_rng_state(before)
 
 
 def _train(job: Job) -> dict[str, list[float]]:

@@ -12,7 +12,6 @@ import pages
 import pytest
 from bs4 import BeautifulSoup
 
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 ROOT = Path(__file__).resolve().parents[2]
 TOC = "format: jb-book\nroot: intro\n"
 INTRO = "# A tiny book\n\nNothing here.\n"
@@ -60,21 +59,6 @@ def documents(site):
     paths = sorted(path for path in site.rglob("*.html") if "_static" not in path.parts)
     read = {path: BeautifulSoup(path.read_text(), "html.parser") for path in paths}
     return {path: document for path, document in read.items() if not document.select("meta[http-equiv=Refresh]")}
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """A browser without a network."""
-    if CHROMIUM is None:
-        pytest.skip("Chromium is not installed, so the pages were not opened in a browser")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        arguments += ["--host-resolver-rules=MAP * ~NOTFOUND"]
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
-        yield browser
-        browser.close()
 
 
 class TinyBook:

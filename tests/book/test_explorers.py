@@ -104,7 +104,9 @@ def test_its_page_is_light_and_names_no_other_host(site, name):
         if name != "intro":  # its pictures have captions without numbers
             assert host.find_parent("figure").select_one("figcaption .caption-number") is not None
         assert len(host.select_one(".still svg")["aria-label"].split()) > 8
-    assert not document.select('script[type*="widget"], script[src*="require"]'), "the widgets' state is there twice"
+    assert not document.select('script[type*="widget-state"], script[src*="require"]'), (
+        "the widgets' state is there twice"
+    )
     assert not re.search(r"unpkg|jsdelivr|cdnjs", str(document))
 
 

@@ -126,7 +126,7 @@ def test_the_command_writes_the_record(tmp_path, monkeypatch, small):
 def test_a_study_goes_on_where_it_stopped(monkeypatch):
     options = dict(trials=2, tuning_seeds=[0], seeds=[1], default_seeds=[1], rounds=1, progress=False, n_jobs=1)
     first = choosing.study({"digits_mlp": SMALL["digits_mlp"]}, {"SGD": METHODS["SGD"]}, **options)
-    monkeypatch.setattr("dlopt.lab.experiment.train", lambda job: pytest.fail("it is in the cache"))
+    monkeypatch.setattr("dlopt.lab.workers.train", lambda job: pytest.fail("it is in the cache"))
     again = choosing.study({"digits_mlp": SMALL["digits_mlp"]}, {"SGD": METHODS["SGD"]}, **options)
     for record in (first, again):
         record["results"]["digits_mlp"]["SGD"].pop("step_ms")

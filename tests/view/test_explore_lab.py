@@ -91,6 +91,7 @@ def run_cell(page, number):
     cell = page.locator(".jp-CodeCell").nth(number)
     before = cell.locator(".jp-InputPrompt").inner_text()
     for _ in range(60):
+        cell.evaluate("cell => cell.scrollIntoView({block: 'center'})")  # Lab hides what is far away
         cell.locator(".cm-content").click()
         page.keyboard.press("Control+Enter")
         for _ in range(300):
