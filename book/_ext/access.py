@@ -26,7 +26,7 @@ def mend(page: str) -> str:
     Returns:
         The same, with labels on the arrows of the table of contents, on the sidebar and on the dialogs,
         entries of the bibliography that are items of their list (Sphinx gives them a role that ARIA has
-        dropped), and a solution's title underlined from its first word on.
+        dropped), a solution's title underlined from its first word on, and no heading cell without a heading.
 
     Example:
         >>> mend('<a class="reference" href="adam.html">Adam</a><details open="open"><summary>')
@@ -34,5 +34,5 @@ def mend(page: str) -> str:
     """
     page = BARE.sub(lambda m: f'<{m[1]} {NAMES[m[2]]} id="{m[2]}"' if m[2] in NAMES else m[0], page)
     page = ARROW.sub(lambda m: f'{m[1]} aria-label="Pages under {html.escape(html.unescape(m[2].strip()))}">', page)
-    page = page.replace('role="doc-biblioentry"', 'role="listitem"')
+    page = page.replace('role="doc-biblioentry"', 'role="listitem"').replace("<th></th>", "<td></td>")
     return SOLUTION.sub(r"Solution to \1", page)

@@ -47,6 +47,9 @@ def lab(tmp_path_factory):
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
         book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(book, home / f"{name}.ipynb")
+    settings = home / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"windowingMode": "none"}')  # or Lab hides cells that it takes to be out of sight
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -91,7 +94,6 @@ def run_cell(page, number):
     cell = page.locator(".jp-CodeCell").nth(number)
     before = cell.locator(".jp-InputPrompt").inner_text()
     for _ in range(60):
-        cell.evaluate("cell => cell.scrollIntoView({block: 'center'})")  # Lab hides what is far away
         cell.locator(".cm-content").click()
         page.keyboard.press("Control+Enter")
         for _ in range(300):
