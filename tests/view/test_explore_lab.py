@@ -47,9 +47,6 @@ def lab(tmp_path_factory):
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
         book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(book, home / f"{name}.ipynb")
-    settings = home / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"windowingMode": "none"}')  # or Lab hides cells that it takes to be out of sight
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -76,7 +73,8 @@ def lab(tmp_path_factory):
             except OSError:
                 assert server.poll() is None, (home / "log").read_text()
                 time.sleep(0.25)
-        yield f"{address}/lab/tree/{{}}.ipynb?token={TOKEN}"
+        # a workspace each, or the second test finds the first one's notebook open beside its own
+        yield f"{address}/lab/workspaces/{{0}}/tree/{{0}}.ipynb?token={TOKEN}"
     finally:
         server.terminate()
         server.wait(20)
