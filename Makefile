@@ -30,7 +30,7 @@ book: $(INSTALLED)
 test: $(INSTALLED) check
 	$(BIN)/python book/_ext/build.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile
-	$(BIN)/python -m pytest $(NBVAL) book
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) book
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .
