@@ -41,13 +41,12 @@ class Step:
         Counts are 0-dim tensors, as torch's, but views of one tensor a batch: one write serves all.
         """
         for key, value in self.clock.items():
-            tensors = list(map(itemgetter(key), entries))
-            base = self.bases.get(key)
+            first, base = entries[0][key], self.bases.get(key)
             if base is None:
-                base = whole(tensors)
+                base = whole(list(map(itemgetter(key), entries)))
             if base is None:
-                base = torch.empty(len(entries), dtype=tensors[0].dtype, device="cpu")
-            if tensors[0]._base is not base:
+                base = torch.empty(len(entries), dtype=first.dtype, device="cpu")
+            if first._base is not base:
                 for entry, view in zip(entries, base.unbind(), strict=True):
                     entry[key] = view
             if self.skip is not None:

@@ -67,7 +67,7 @@ WRITER_STATE: dict[str, dict[str, str]] = {
     "master": {"w": "master_weight"},
 }  # fmt: skip
 """The state a writer keeps beside the rule's, symbol to state key: Kahan's in the parameter's dtype, the others' as
-:func:`dlopt.engine.gather.writer_state` makes it."""
+:func:`dlopt.engine.state.writer_state` makes it."""
 READERS: dict[str, Callable[..., Any]] = {"master": read_master}
 """What the rule sees as the parameter, of the parameter and the writer's state; the parameter if not named."""
 WHOLE: dict[str, Callable[..., Any]] = {"kahan": read_compensated, "master": read_master}

@@ -35,3 +35,42 @@ def copied(page, button, nth=0):
     page.wait_for_selector(".copied:not([hidden])")
     assert "press Ctrl+C" in page.locator(".told").nth(nth).inner_text()
     return page.locator(".copied").nth(nth).input_value()
+
+
+def frames(page, move, before=""):
+    """Frames a second while `move`, JavaScript that counts on ``frames``, is done at each: the best of five times.
+
+    Other work on the machine takes frames away, and nothing adds any.
+    """
+    script = f"""async () => {{
+      {before}
+      let frames = 0;
+      const from = performance.now();
+      while (performance.now() - from < 1500) {{
+        {move}
+        await new Promise(requestAnimationFrame);
+        frames++;
+      }}
+      return frames / (performance.now() - from) * 1000;
+    }}"""
+    return max(page.evaluate(script) for _ in range(5))
+
+
+def dragged(page, selector):
+    """Frames a second while what `selector` names is dragged about the picture."""
+    before = f"""
+      const held = document.querySelector("{selector}"), box = document.querySelector(".picture").getBoundingClientRect();
+      held.setPointerCapture = () => {{}};
+      held.hasPointerCapture = () => true;
+      const at = (kind, x, y) => held.dispatchEvent(
+        new PointerEvent(kind, {{bubbles: true, pointerId: 1, clientX: box.left + x, clientY: box.top + y}}));
+      at("pointerdown", 100, 100);"""
+    return frames(page, 'at("pointermove", 160 + 80 * Math.sin(frames / 9), 120 + 50 * Math.cos(frames / 7));', before)
+
+
+def ready(page):
+    """Milliseconds from a page's arrival to the end of its scripts."""
+    return page.evaluate(
+        "(({responseEnd, domContentLoadedEventStart: ready}) => ready - responseEnd)"
+        "(performance.getEntriesByType('navigation')[0])"
+    )

@@ -51,7 +51,6 @@ class LandscapeExplorer(Explorer):
     ) -> None:
         self._own: dict[str, Landscape] = {}
         self._known: dict[str, Entrant] = {}
-        self._from_browser = False
         if isinstance(landscape, Landscape):
             if LANDSCAPES.get(landscape.name) is not landscape:
                 self._own[landscape.name] = landscape
@@ -109,14 +108,6 @@ class LandscapeExplorer(Explorer):
         except Exception:  # a landscape of the reader's may have no finite value, or raise
             note = f"The landscape {self.landscape} has no values to draw in its domain."
             return Figure(f'<svg role="img" aria-label="{note}" viewBox="0 0 460 20"></svg>', note)
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take the browser's state; it has already made the start and the learning rates fit the landscape."""
-        self._from_browser = True
-        try:
-            super().set_state(sync_data)
-        finally:
-            self._from_browser = False
 
     def _elsewhere(self, change: Any) -> None:
         """Another landscape, set from Python: its own start, learning rates of its scale."""

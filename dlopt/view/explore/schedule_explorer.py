@@ -45,7 +45,6 @@ class ScheduleExplorer(Explorer):
 
     def __init__(self, schedules: Iterable[Any], recorded: str | float | None, **settings: Any) -> None:
         self._own: dict[str, Schedule | Exception] = {}
-        self._from_browser = False
         rates = recorded_runs()["config"]["rates"]
         rate = rates[len(rates) // 2] if recorded is None else recorded
         chosen = rate if isinstance(rate, str) else f"{rate:g}"
@@ -114,14 +113,6 @@ class ScheduleExplorer(Explorer):
 
         optimizer.register_step_pre_hook(follow)
         return optimizer
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take the browser's state; it has already brought the step along."""
-        self._from_browser = True
-        try:
-            super().set_state(sync_data)
-        finally:
-            self._from_browser = False
 
     def _longer(self, change: Any) -> None:
         """Another number of steps, set from Python: all of them are seen."""

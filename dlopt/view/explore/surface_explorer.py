@@ -42,7 +42,6 @@ class SurfaceExplorer(Explorer):
         given = list(surfaces)
         self._surfaces = {each.name: each for each in given}
         self._own = own
-        self._from_browser = False
         if not 1 <= len(given) <= MOST_SURFACES or len(self._surfaces) < len(given) or "" in self._surfaces:
             raise ValueError(f"an explorer shows 1 to {MOST_SURFACES} surfaces, each with a name of its own")
         if many := [each.name for each in given if len(each.traces) > MOST_TRACES]:
@@ -102,14 +101,6 @@ class SurfaceExplorer(Explorer):
         )
         low, high = (float(end(values[np.isfinite(values)])) for end in (np.min, np.max))
         return (math.log10(low), math.log10(high)) if log and low > 0 else (low, high)
-
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take the browser's state; with another surface it brings that one's paths."""
-        self._from_browser = True
-        try:
-            super().set_state(sync_data)
-        finally:
-            self._from_browser = False
 
     def _elsewhere(self, change: Any) -> None:
         """Another surface, set from Python: all of its paths, to their ends."""

@@ -38,6 +38,7 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[name-defined]
 
     code = traitlets.Unicode(help="translated Python, the body of a function that returns tables").tag(sync=True)
     _css = source("explore.css")
+    _from_browser = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         if "scripts" in vars(cls):  # anywidget makes a subclass of its own for every widget
@@ -48,6 +49,14 @@ class Explorer(anywidget.AnyWidget):  # type: ignore[name-defined]
     def still(self) -> Figure:
         """The picture shown where no script runs."""
         raise AttributeError(f"{type(self).__name__} draws no still")
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take the browser's state, whose parts already fit each other: nothing is to follow from a change."""
+        self._from_browser = True
+        try:
+            super().set_state(sync_data)
+        finally:
+            self._from_browser = False
 
     def html(self) -> str:
         """The explorer as it stands on a page: it needs no kernel, fetches nothing, and ids are its own."""
