@@ -94,7 +94,7 @@ def _codes(share: Tensor, kind: str) -> Tensor:
 
     A decade's ranks are an octave's whole numbers: 2^n times a number in [1, 2), cut to a whole one.
     """
-    begins, factors = _on(levels, kind, share.device)
+    begins, factors = on(levels, kind, share.device)
     size = share.abs()
     level = torch.bucketize(size, begins[1:], right=True)
     place = (size * factors[level] + NINTH.item()).clamp(1, BELOW_TWO.item())
@@ -112,7 +112,7 @@ def decode(codes: Tensor, absmax: Tensor, kind: str) -> Tensor:
         [0.0, 0.49531251192092896, 2.0]
     """
     scale = absmax.repeat_interleave(BLOCK)[: codes.numel()].view(codes.shape)
-    return _on(dynamic_map, kind, codes.device)[codes.to(torch.int64)] * scale
+    return on(dynamic_map, kind, codes.device)[codes.to(torch.int64)] * scale
 
 
 def blocks(size: int) -> int:
@@ -121,5 +121,6 @@ def blocks(size: int) -> int:
 
 
 @functools.cache
-def _on(table: object, kind: str, device: torch.device) -> Tensor:
+def on(table: object, kind: str, device: torch.device) -> Tensor:
+    """The `table` of a map, :func:`dynamic_map` or :func:`levels`, on a device, where it stays."""
     return torch.from_numpy(table(kind)).to(device)  # type: ignore[operator]

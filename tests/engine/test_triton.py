@@ -20,30 +20,32 @@ from tests.engine.test_contract import OPTIMIZERS
 compiler = pytest.importorskip("triton.compiler", reason="Triton is not installed")
 
 RULES = sorted({rule for c in OPTIMIZERS if not c.matrix for rule in c.rules}, key=lambda f: (f.__module__, f.__name__))
-CHECKS = Path(__file__).with_name("interpreted.py")
 
 
 @pytest.mark.timeout(900)
-def test_in_the_interpreter_the_bits_are_numpys():
+@pytest.mark.parametrize("checks, least", [("interpreted.py", 500), ("interpreted_state8.py", 40)])
+def test_in_the_interpreter_the_bits_are_numpys(checks, least):
     environment = {**os.environ, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(CHECKS)]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__).with_name(checks))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-5000:]
-    assert re.search(r"\d{3,} passed", done.stdout)
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= least
 
 
 def compiled(
-    rule, dtypes, compute=torch.float32, writer="plain", aligned=True, table=False, before=(), norms=None, sums=False
-):
+    rule, dtypes, compute=torch.float32, writer="plain", aligned=True, table=False, before=(), norms=None, sums=False,
+    codes=(),
+):  # fmt: skip
     """PTX for compute capability 9.0: of the program or of the pass that sums."""
     from triton.backends.compiler import GPUTarget
 
-    program = Program(rule_of(rule), before, writer, norms=norms and rule_of(norms))
+    program = Program(rule_of(rule), before, writer, codes, norms and rule_of(norms))
     function = face.kernel(program, dtypes, compute, aligned, table, sums)
     lowered = lower_norms(program) if sums else lower_program(program)
     kind = "fp64" if compute is torch.float64 else "fp32"
     slots = {"slots": f"*{kind}"} if table else {f"slot{k}": kind for k in range(len(lowered.slots))}
     slots |= {"sums": "*fp64"} if sums else {}
+    slots |= {f"map_{kind}": "*fp32" for kind in set(codes) - {None}}
     signature = {"chunks": "*i64", "pointers": "*i64", "tensors": "i32", **slots}
     source = compiler.ASTSource(fn=function, signature=signature, constexprs={})
     options = {"enable_fp_fusion": False, "num_warps": 4}
@@ -96,6 +98,40 @@ def test_both_passes_of_a_layer_wise_rule_compile():
     for sums in (False, True):
         ptx = compiled(layered, four, table=not sums, norms=lengths, sums=sums)
         assert wide(ptx, "ld") >= 8 and not re.search(r"\bfma\.rn\.f32|\.approx|\.ftz", ptx)
+
+
+def codes_of(optimizer, rule):
+    return tuple(optimizer.quantized.get(symbol) for symbol in rule_of(rule).elements[2:])
+
+
+CODED = {codes_of(c, rule): rule for c in OPTIMIZERS if c.quantized for rule in c.rules if any(codes_of(c, rule))}
+
+
+def narrow(ptx, what):
+    return len(re.findall(rf"{what}\.global\.b8", ptx))
+
+
+@pytest.mark.parametrize("codes", CODED, ids=str)
+@pytest.mark.parametrize("storage", [torch.float32, torch.bfloat16], ids=str)
+def test_every_kind_of_8_bit_state_compiles_and_moves_8_codes_at_a_time(codes, storage):
+    state, coded = [torch.uint8 if kind else torch.float32 for kind in codes], len(codes) - codes.count(None)
+    ptx = compiled(CODED[codes], (storage, storage, *state, *[torch.float32] * coded), codes=codes)
+    each = face.BLOCK // 128  # one by one where a tile is not full, and only there
+    assert narrow(ptx, "ld") == narrow(ptx, "st") == each * coded
+    assert len(re.findall(r"st\.global\.v2\.b32", ptx)) >= coded
+    assert not re.search(r"\bfma|\.approx|\.ftz", ptx)
+
+
+def test_8_bit_state_compiles_with_every_writer_and_with_norms():
+    codes, state = ("signed", "unsigned"), [torch.uint8] * 2
+    for writer, own in WRITERS.items():
+        own = [{"storage": torch.bfloat16, "compute": torch.float32}.get(kind, kind) for kind in own]
+        dtypes = (torch.bfloat16, torch.bfloat16, *state, *own, torch.float32, torch.float32)
+        assert narrow(compiled(dlopt.Adam.rules[0], dtypes, writer=writer, codes=codes), "st") == 16
+    dtypes = (torch.float64, torch.float64, *state, torch.float32, torch.float32)
+    for sums in (False, True):
+        ptx = compiled(layered, dtypes, torch.float64, table=not sums, norms=lengths, sums=sums, codes=codes)
+        assert narrow(ptx, "ld") == 16 and narrow(ptx, "st") == 16 * (not sums)
 
 
 def test_what_is_not_aligned_is_not_read_as_if_it_were():

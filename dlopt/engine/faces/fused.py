@@ -19,8 +19,6 @@ def unfit(batch: Batch, device: str, dtypes: tuple[torch.dtype, ...]) -> str | N
     if not batch.dense:
         return "it needs plain strided tensors, not subclasses"
     if not set(batch.dtypes) <= set(dtypes):
-        if set(batch.program.kinds) != {None}:
-            return "it has neither stochastic rounding nor 8-bit state"
         return f"it takes {', '.join(map(str, dtypes))}, not {batch.storage}"
     if not batch.memory().distinct:
         return "two parameters share one place in memory"

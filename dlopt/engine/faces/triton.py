@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dlopt.engine import eight_bits
 from dlopt.engine.faces.fused import mixed, unfit
+from dlopt.engine.faces.triton_eight_bits import maps
 from dlopt.engine.faces.triton_text import BLOCK, TYPES, source
 from dlopt.engine.lowering import Lowered, lower_norms, lower_program
 from dlopt.engine.program import Program
@@ -76,7 +78,8 @@ def _launch(
     call = kernel(batch.program, batch.dtypes, batch.compute, aligned, table, sums is not None)
     numbers = () if table else batch.slots if sums is None else lowered.host(**batch.scalars)
     slots: tuple[Any, ...] = (batch.table(lowered, norms),) if table else tuple(map(float, numbers))
-    arguments = (chunks, pointers, len(batch.streams[0]), *slots, *(() if sums is None else (sums,)))
+    tables = [eight_bits.on(eight_bits.dynamic_map, kind, batch.device) for kind in maps(batch.program)]
+    arguments = (chunks, pointers, len(batch.streams[0]), *slots, *(() if sums is None else (sums,)), *tables)
     call[(len(chunks),)](*arguments, num_warps=4, enable_fp_fusion=False)
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import torch
 
+from dlopt.engine import eight_bits
+from dlopt.engine.faces.triton_eight_bits import decoded, maps, scales, stored
 from dlopt.engine.lowering import Lowered, Node, lower_norms, lower_program
 from dlopt.engine.program import Program
 from dlopt.engine.rounding import MULTIPLIERS, WIDE_MULTIPLIERS
 
 BLOCK = 1024
 """Elements that a program of the grid takes at a time."""
-TYPES = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+TYPES = {
+    torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16", torch.float16: "float16",
+    torch.uint8: "uint8",
+}  # fmt: skip
 
 
 def source(
@@ -26,7 +31,7 @@ def source(
     lowered = lower_norms(program) if sums else lower_program(program)
     real, count = TYPES[compute], len(lowered.slots)
     slots = ["slots"] if table else [f"slot{k}: tl.{real}" for k in range(count)]
-    slots += ["sums"] * sums
+    slots += ["sums"] * sums + [f"map_{kind}" for kind in maps(program)]
     lines = [
         f"def {name}({', '.join(['chunks', 'pointers', 'tensors', *slots])}):",
         "    row = chunks + 3 * tl.program_id(0).to(tl.int64)",
@@ -41,45 +46,67 @@ def source(
             continue
         address = f"tl.load(pointers + {k} * tensors + tensor).to(tl.pointer_type(tl.{TYPES[dtype]})) + start"
         lines.append(f"    at{k} = {f'tl.multiple_of({address}, 16)' if aligned else address}")
+    lines += [f"    {line}" for line in scales(program)]
     outputs = range(len(lowered.outputs) if sums else 0)
-    lines += [f"    sum{k} = tl.zeros([{BLOCK}], tl.float64)" for k in outputs]
+    lines += [f"    sum{k} = tl.zeros({_tile(program)}, tl.float64)" for k in outputs]
     lines.append(f"    for first in range(0, size, {BLOCK}):")
-    lines.append(f"        offsets = first + tl.arange(0, {BLOCK})")
+    lines += [f"        {line}" for line in _places(program)]
     lines.append(f"        if first + {BLOCK} <= size:")
     body = _summing if sums else _writing
-    lines += body(lowered, dtypes, real, "")
+    lines += body(program, lowered, dtypes, real, "")
     lines.append("        else:")
     lines.append("            inside = offsets < size")
-    lines += body(lowered, dtypes, real, ", mask=inside")
+    lines += body(program, lowered, dtypes, real, ", mask=inside")
     place = f"sums + {len(outputs)} * tl.program_id(0).to(tl.int64)"
     lines += [f"    tl.store({place} + {k}, tl.sum(sum{k}))" for k in outputs]
     return "\n".join(lines) + "\n"
 
 
-def _reading(lowered: Lowered, dtypes: tuple[torch.dtype, ...], real: str, mask: str) -> _Emitter:
-    emit = _Emitter(lowered, real, TYPES[dtypes[1]])
-    for k, (node, dtype) in enumerate(zip(lowered.inputs, dtypes, strict=True)):
-        if dtype in TYPES:
-            emit.assign(node, f"tl.load(at{k} + offsets{mask}).to(tl.{real})")
-        else:
-            emit.assign(node, emit.random(k))
+def _tile(program: Program) -> str:
+    """The shape of what is taken at a time: with 8-bit state, a row a block."""
+    return f"[{BLOCK // eight_bits.BLOCK}, {eight_bits.BLOCK}]" if program.coded else f"[{BLOCK}]"
+
+
+def _places(program: Program) -> list[str]:
+    """The places of a tile's elements in a row of the table, and of its blocks if it has any."""
+    if not program.coded:
+        return [f"offsets = first + tl.arange(0, {BLOCK})"]
+    width = eight_bits.BLOCK
+    rows = f"rows = first // {width} + tl.arange(0, {BLOCK // width})"
+    return [rows, f"offsets = rows[:, None] * {width} + tl.arange(0, {width})[None, :]"]
+
+
+def _reading(program: Program, lowered: Lowered, dtypes: tuple[torch.dtype, ...], real: str, mask: str) -> Emitter:
+    emit = Emitter(lowered, real, TYPES[dtypes[1]], _tile(program))
+    for k, node in enumerate(lowered.inputs):
+        match program.kinds[k]:
+            case None:
+                emit.assign(node, f"tl.load(at{k} + offsets{mask}).to(tl.{real})")
+            case "random":
+                emit.assign(node, emit.random(k))
+            case kind:
+                emit.assign(node, f"{decoded(emit, k, kind, bool(mask))}.to(tl.{real})")
     return emit
 
 
-def _summing(lowered: Lowered, dtypes: tuple[torch.dtype, ...], real: str, mask: str) -> list[str]:
+def _summing(program: Program, lowered: Lowered, dtypes: tuple[torch.dtype, ...], real: str, mask: str) -> list[str]:
     """Squares are taken and summed in float64, as by every face."""
-    emit = _reading(lowered, dtypes, real, mask)
+    emit = _reading(program, lowered, dtypes, real, mask)
     wide = [f"({emit(node)}).to(tl.float64)" for node in lowered.outputs]
     wide = [emit.let(f"tl.where(inside, {value}, 0.0)" if mask else value) for value in wide]
     return [" " * 12 + line for line in [*emit.lines, *(f"sum{k} += {v} * {v}" for k, v in enumerate(wide))]]
 
 
-def _writing(lowered: Lowered, dtypes: tuple[torch.dtype, ...], real: str, mask: str) -> list[str]:
-    emit = _reading(lowered, dtypes, real, mask)
+def _writing(program: Program, lowered: Lowered, dtypes: tuple[torch.dtype, ...], real: str, mask: str) -> list[str]:
+    emit = _reading(program, lowered, dtypes, real, mask)
     results = [emit(node) for node in lowered.outputs]
-    first = lowered.first
-    stored = [emit.narrow(value, TYPES[dtype]) for value, dtype in zip(results, dtypes[first:], strict=False)]
-    stores = [f"tl.store(at{k} + offsets, {value}{mask})" for k, value in enumerate(stored, start=first)]
+    stores = []
+    for k, value in enumerate(results, start=lowered.first):
+        kind = program.kinds[k]
+        if kind:
+            stores += stored(emit, k, kind, emit.let(emit.narrow(value, "float32")), bool(mask))
+        else:
+            stores.append(f"tl.store(at{k} + offsets, {emit.narrow(value, TYPES[dtypes[k]])}{mask})")
     return [" " * 12 + line for line in [*emit.lines, *stores]]
 
 
@@ -97,11 +124,11 @@ def _mix(x: str, shifts: tuple[int, ...], multipliers: tuple[int, int]) -> list[
     return [*lines, f"{x} = {x} ^ ({x} >> {shifts[-1]})"]
 
 
-class _Emitter:
+class Emitter:
     """Nodes to assignments, one a node: nodes are shared, so nothing is computed twice."""
 
-    def __init__(self, lowered: Lowered, real: str, storage: str) -> None:
-        self.real, self.storage = real, storage
+    def __init__(self, lowered: Lowered, real: str, storage: str, tile: str) -> None:
+        self.real, self.storage, self.tile = real, storage, tile
         self.names: dict[Node, str] = {slot: f"slot{k}" for k, slot in enumerate(lowered.slots)}
         self.lines: list[str] = []
         self.count = 0
@@ -145,7 +172,7 @@ class _Emitter:
         lifted = x
         if self.storage == "float16":
             least = torch.finfo(torch.float16).smallest_normal
-            signed = f"({sign} | tl.full([{BLOCK}], {least}, tl.float32).to(tl.uint32, bitcast=True))"
+            signed = f"({sign} | tl.full({self.tile}, {least}, tl.float32).to(tl.uint32, bitcast=True))"
             lift = self.let(f"tl.where(tl.abs({x}) < {least}, {signed}.to(tl.float32, bitcast=True), 0.0)")
             lifted = self.let(f"{x} + {lift}")
         bits = self.let(f"({lifted}.to(tl.uint32, bitcast=True) + ({r} >> {32 - drop})) & {2**32 - (1 << drop)}")
@@ -189,4 +216,4 @@ class _Emitter:
 
     def full(self, x: str) -> str:
         """A scalar as a tensor, where Triton wants one."""
-        return x if x.startswith("v") else f"tl.full([{BLOCK}], {x}, tl.{self.real})"
+        return x if x.startswith("v") else f"tl.full({self.tile}, {x}, tl.{self.real})"
