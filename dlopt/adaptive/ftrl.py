@@ -3,6 +3,7 @@
 from typing import Any, Unpack
 
 from dlopt.engine.checks import number
+from dlopt.engine.device import stays
 from dlopt.engine.optimizer import EngineOptions, RuleOptimizer
 from dlopt.engine.rule import xp
 
@@ -41,7 +42,8 @@ class FTRL(RuleOptimizer):
     State, float32 or wider: ``z``, ``n``.
 
     Raises:
-        ValueError: for a hyperparameter out of its range, NaN or infinite; a learning rate of 0, now or later.
+        ValueError: for a hyperparameter out of its range, NaN or infinite; a learning rate of 0, now or later; but
+            later no step looks at a tensor on a GPU, and where that is 0 the weights become NaN.
         RuntimeError: at ``step`` for a gradient that does not fit.
 
     Example:
@@ -70,7 +72,8 @@ class FTRL(RuleOptimizer):
             number(f"{name} value", group[name], low=0)
 
     def hyper(self, group: dict[str, Any]) -> dict[str, Any]:
-        number("learning rate", group["lr"], above=0)  # a schedule may have brought it to 0, by which the rule divides
+        if not stays(group["lr"]):
+            number("learning rate", group["lr"], above=0)  # a schedule may have brought it to 0: the rule divides by it
         return {**group, "ridge": group["l2"]}
 
     def sparse(self, group: dict[str, Any]) -> str:

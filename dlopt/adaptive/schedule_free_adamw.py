@@ -6,6 +6,7 @@ from torch import Tensor
 
 from dlopt.adaptive.hyperparameters import check_adam, with_betas
 from dlopt.adaptive.schedule_free_sgd import averaging, check_averaging, from_average, to_average
+from dlopt.engine.device import stays
 from dlopt.engine.modes import ModeOptimizer
 from dlopt.engine.optimizer import EngineOptions
 from dlopt.engine.rule import xp
@@ -64,7 +65,8 @@ class ScheduleFreeAdamW(ModeOptimizer):
             float64 and complex.
         lr: :math:`\gamma \ge 0`, in units of the parameter; best constant after the warm-up, and larger than AdamW's.
         betas: :math:`(\beta_1, \beta_2)` in [0, 1): where between :math:`z` and :math:`x` the gradient is taken, and
-            the factor by which the mean of squares shrinks. There is no mean of gradients.
+            the factor by which the mean of squares shrinks. There is no mean of gradients. As a tensor on a GPU,
+            which a step does not look at, :math:`\beta_1` is not 0.
         eps: :math:`\varepsilon \ge 0`, in units of the gradient, added to the root of the corrected mean, as in the
             authors' code since its version 1.3; earlier the correction was part of the rate.
         weight_decay: :math:`\lambda \ge 0`, decoupled and at :math:`y`.
@@ -113,13 +115,17 @@ class ScheduleFreeAdamW(ModeOptimizer):
     def check(self, group: dict[str, Any]) -> None:
         check_averaging(group)
         check_adam(group)
+        beta1 = group["betas"][0]
+        if stays(beta1) and float(beta1) == 0:
+            raise ValueError("Invalid beta parameter at index 0: 0 chooses another rule, give it as a number")
 
     def hyper(self, group: dict[str, Any]) -> dict[str, Any]:
         hyper = with_betas(group)
         return {**hyper, "beta": hyper["beta1"]}
 
     def rule(self, group: dict[str, Any], t: float) -> Any:
-        return self.rules[float(group["betas"][0]) == 0]
+        beta1 = group["betas"][0]
+        return self.rules[not stays(beta1) and float(beta1) == 0]
 
     def initial(self, group: dict[str, Any], symbol: str, p: Tensor) -> Any:
         start = super().initial(group, symbol, p)

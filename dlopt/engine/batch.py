@@ -119,7 +119,7 @@ class Batch:
         """Write what was gathered or resolved back into the tensors it came from; advance the counters."""
         for stream, kind in zip(self.streams, self.program.kinds, strict=False):
             if kind == "random":
-                torch._foreach_add_(stream, 1 if self.skip is None else (~self.skip).to(torch.int64))
+                torch._foreach_add_(stream, 1 if self.skip is None else [(~self.skip).to(torch.int64)] * len(stream))
         for row, (index, *tensors) in zip(self.rows(), self.scatter, strict=False):
             for rows, tensor in zip(row[1 : 1 + self.program.outputs], tensors, strict=True):
                 value = torch.view_as_complex(rows) if tensor.is_complex() else rows

@@ -83,7 +83,12 @@ def wanted(optimizer: RuleOptimizer, group: Group, skip: bool) -> bool:
 def _tensors(group: Group) -> bool:
     """Whether a hyperparameter is a tensor on a device."""
     values = [v for value in group.values() for v in (value if type(value) is tuple else (value,))]
-    return any(isinstance(v, Tensor) and v.device.type in DEVICES for v in values)
+    return any(map(stays, values))
+
+
+def stays(value: Any) -> bool:
+    """Whether a hyperparameter is a tensor on a device. A step does not look at it."""
+    return isinstance(value, Tensor) and value.device.type in DEVICES
 
 
 def _rule(optimizer: RuleOptimizer, group: Group) -> Callable[..., Any] | None:

@@ -37,15 +37,18 @@ def words(counter: Tensor, size: int) -> Tensor:
         >>> words(torch.tensor(start(0, 0)), 3).tolist()
         [854678963, 3136409581, 1662188842]
     """
-    low, high = key(int(counter.item()))
+    low, high = _key(counter)
     index = torch.arange(size, device=counter.device, dtype=torch.int64)
     return _mix(_mix(index + low & _WORD) ^ high)
 
 
-def key(counter: int) -> tuple[int, int]:
-    """The two 32-bit words that stand for a counter."""
-    mixed = _mix_wide(counter)
-    return mixed & _WORD, mixed >> 32
+def _key(counter: Tensor) -> tuple[Tensor, Tensor]:
+    """The two 32-bit words that stand for a counter; it is not read back from its device."""
+    mixed = counter
+    for shift, multiplier in zip((30, 27), WIDE_MULTIPLIERS, strict=True):
+        mixed = (mixed ^ _shifted(mixed, shift)) * _signed(multiplier)
+    mixed = mixed ^ _shifted(mixed, 31)
+    return mixed & _WORD, _shifted(mixed, 32)
 
 
 def rounded(x: Tensor, r: Tensor, storage: torch.dtype) -> Tensor:
@@ -87,6 +90,11 @@ def _mix(x: Tensor) -> Tensor:
     x = (x ^ x >> 16) * MULTIPLIERS[0] & _WORD
     x = (x ^ x >> 15) * MULTIPLIERS[1] & _WORD  # int64 wraps; the low 32 bits are right
     return x ^ x >> 16
+
+
+def _shifted(x: Tensor, by: int) -> Tensor:
+    """`x` without its lowest bits, and zeros above, whatever its sign."""
+    return x >> by & (1 << 64 - by) - 1
 
 
 def _mix_wide(x: int) -> int:

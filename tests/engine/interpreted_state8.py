@@ -41,13 +41,14 @@ def test_the_bits_are_numpys(optimizer, setting):
 
 
 WRITTEN = [
-    (torch.bfloat16, "stochastic"), (torch.bfloat16, "master"), (torch.float16, "kahan"), (torch.float16, "stochastic"),
-    (torch.float64, "plain"),
+    (dlopt.AdamW, torch.bfloat16, "stochastic"), (dlopt.AdamW, torch.bfloat16, "master"),
+    (dlopt.AdamW, torch.float16, "kahan"), (dlopt.AdamW, torch.float16, "stochastic"),
+    (dlopt.AdamW, torch.float64, "plain"), (dlopt.Lion, torch.bfloat16, "stochastic"),
+    (dlopt.ScheduleFreeAdamW, torch.bfloat16, "master"), (dlopt.ScheduleFreeAdamW, torch.float16, "kahan"),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype, writing", WRITTEN, ids=str)
-@pytest.mark.parametrize("optimizer", [dlopt.AdamW, dlopt.Lion, dlopt.ScheduleFreeAdamW])
+@pytest.mark.parametrize("optimizer, dtype, writing", WRITTEN, ids=str)
 def test_with_every_dtype_and_writer(optimizer, dtype, writing):
     same(*both(optimizer, dtype=dtype, writing=writing))
 

@@ -8,6 +8,7 @@ import torch
 
 import dlopt
 from dlopt.engine import device, faces
+from dlopt.engine.rounding import start
 from tests.engine.test_contract import CASES, FACES, OPTIMIZERS, label
 from tests.engine.toy import Toy
 
@@ -50,14 +51,14 @@ def test_the_numbers_are_the_hosts(optimizer, setting, how, on):
         torch.testing.assert_close(a, b, rtol=1e-14, atol=1e-17)
 
 
-def on_meta(optimizer, setting, on):
+def on_meta(optimizer, setting, on, size=(3, 2), dtype=torch.float32):
     """An optimizer on the device "meta", where nothing can be read back, and steps that a scaler is in charge of."""
     on("meta")
-    params = [torch.ones(3, 2, device="meta", requires_grad=True) for _ in range(2)]
+    params = [torch.ones(size, dtype=dtype, device="meta", requires_grad=True) for _ in range(2)]
     opt = optimizer(params, **{**setting, "capturable": True})
     scalar = torch.ones((), device="meta")
     for name, value in opt.param_groups[0].items():
-        if name in ("lr", "betas") and optimizer not in READ_BACK:
+        if name in ("lr", "betas"):
             opt.param_groups[0][name] = (scalar, scalar) if isinstance(value, tuple) else scalar
     for step in range(3):
         for p in params:
@@ -68,15 +69,26 @@ def on_meta(optimizer, setting, on):
     return opt
 
 
-READ_BACK = {dlopt.FTRL, dlopt.ScheduleFreeAdamW}  # the learning rate, to refuse 0; whether beta1 is 0
-
-
 @each_that_stays
 def test_nothing_is_read_back(optimizer, setting, on):
     if setting.get("convention") == "paper" and optimizer is dlopt.AdamW:
         pytest.skip("it divides by the first learning rate, which is looked at")
     opt = on_meta(optimizer, setting, on)
     assert all(v.is_meta for p in opt.param_groups[0]["params"] for v in opt.state.get(p, {}).values())
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+@pytest.mark.parametrize("writing", ["stochastic", "master", "kahan"])
+def test_nothing_is_read_back_of_other_forms_of_state(writing, bits, on):
+    on_meta(dlopt.AdamW, {"writing": writing, "optim_bits": bits}, on, (64, 65), torch.bfloat16)
+
+
+def test_a_tensor_beta1_of_zero_is_refused_where_no_step_would_see_it(on):
+    betas, p = (torch.tensor(0.0), torch.tensor(0.9)), torch.ones(3, requires_grad=True)
+    dlopt.ScheduleFreeAdamW([p], betas=betas)
+    on("cpu")
+    with pytest.raises(ValueError, match="Invalid beta parameter at index 0: 0 chooses another rule"):
+        dlopt.ScheduleFreeAdamW([p], betas=betas)
 
 
 def test_what_is_read_back_would_be_seen(on):
@@ -99,6 +111,19 @@ def test_counts_stand_still_and_go_back_to_the_host(on):
         opt.step()
         assert torch.equal(p, before) == bool(found)
     assert opt.state[p]["step"].item() == 3
+
+
+def test_the_counters_of_random_words_stand_still(on):
+    on("cpu")
+    ps = [torch.ones(3, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)]
+    opt = dlopt.AdamW(ps, writing="stochastic")
+    for found, steps in ((0.0, 1), (1.0, 1), (0.0, 2)):
+        for p in ps:
+            p.grad = torch.ones_like(p)
+        opt.found_inf = torch.tensor(found)
+        opt.step()
+        for k, p in enumerate(ps):
+            assert opt.state[p]["rounding_counter"].item() == start(0, k) + steps
 
 
 def test_a_device_that_cannot_is_refused_in_torchs_words(on):

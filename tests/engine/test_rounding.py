@@ -31,8 +31,8 @@ def mix32(x):
     return x ^ (x >> np.uint32(16))
 
 
-def test_words_are_the_hash_of_place_and_counter():
-    counter = start(7, 3)
+@pytest.mark.parametrize("counter", [start(7, 3), 0, -1, 2**63 - 1, -(2**63)])
+def test_words_are_the_hash_of_place_and_counter(counter):
     z = counter % 2**64
     for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         z = (z ^ (z >> shift)) * multiplier % 2**64
