@@ -115,8 +115,7 @@ class ScheduleFreeAdamW(ModeOptimizer):
     def check(self, group: dict[str, Any]) -> None:
         check_averaging(group)
         check_adam(group)
-        beta1 = group["betas"][0]
-        if stays(beta1) and float(beta1) == 0:
+        if stays(group["betas"][0]) and float(group["betas"][0]) == 0:
             raise ValueError("Invalid beta parameter at index 0: 0 chooses another rule, give it as a number")
 
     def hyper(self, group: dict[str, Any]) -> dict[str, Any]:
@@ -124,8 +123,7 @@ class ScheduleFreeAdamW(ModeOptimizer):
         return {**hyper, "beta": hyper["beta1"]}
 
     def rule(self, group: dict[str, Any], t: float) -> Any:
-        beta1 = group["betas"][0]
-        return self.rules[not stays(beta1) and float(beta1) == 0]
+        return self.rules[not stays(group["betas"][0]) and float(group["betas"][0]) == 0]
 
     def initial(self, group: dict[str, Any], symbol: str, p: Tensor) -> Any:
         start = super().initial(group, symbol, p)
