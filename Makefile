@@ -20,6 +20,7 @@ export DLOPT_CACHE := $(CURDIR)/_build/cache
 # Kernels come from this environment, not from one in the user's home.
 export JUPYTER_PREFER_ENV_PATH := 1
 # The package's own settings of pytest are for modules, not for notebooks.
+# Two pages at a time with two threads each would mostly wait for one another.
 NBVAL := -o addopts= -o filterwarnings=default --timeout=0 \
 	--nbval-lax --nbval-current-env --nbval-cell-timeout=300
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -30,7 +31,7 @@ book: $(INSTALLED)
 test: $(INSTALLED) check
 	$(BIN)/python book/_ext/build.py
 	$(BIN)/python -m pytest -n 2 --dist loadfile
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) book
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile $(NBVAL) book
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

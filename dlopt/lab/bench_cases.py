@@ -3,11 +3,15 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter, itemgetter
 
 import torch
 from torch import Tensor
 
 import dlopt
+from dlopt.engine.device import Scaling
+from dlopt.engine.faces import llvm
+from dlopt.engine.gather import gather
 
 __all__ = ["CASES", "Case", "Factory", "bytes_moved"]
 
@@ -96,6 +100,35 @@ class _Triad(torch.optim.Optimizer):
             torch._foreach_add_(parameters, [p.grad for p in parameters], alpha=3)
 
 
+class _Least(torch.optim.Optimizer):
+    """What no fused step that is written in Python can do without: a bound, not an optimizer.
+
+    The tensors of every parameter are looked up, their addresses and the gradients' type, dtype, order and size read,
+    and the compiled loop runs. Nothing is compared, no scalar computed, no count advanced.
+    """
+
+    def __init__(self, params: list[Tensor], factory: Factory) -> None:
+        super().__init__(params, {})
+        self.inner = factory(params)
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        if not self.inner.known:  # type: ignore[attr-defined]
+            self.inner.step()
+            (pending,) = gather(self.inner, self.inner.param_groups[0], Scaling())  # type: ignore[arg-type]
+            self.batch = pending.batch
+            self.batch.prepare()
+        params = self.inner.param_groups[0]["params"]
+        grads = list(map(attrgetter("grad"), params))
+        entries = list(map(self.inner.state.get, params))
+        for read in (type, attrgetter("dtype"), Tensor.is_contiguous, Tensor.numel):
+            list(map(read, grads))
+        for read in (Tensor.data_ptr, Tensor.is_contiguous, Tensor.numel):
+            list(map(read, params))
+        for key in self.batch.keys:
+            list(map(Tensor.data_ptr, map(itemgetter(key), entries)))  # type: ignore[arg-type]
+        llvm.run(self.batch)
+
+
 def _cases() -> Iterator[Case]:
     for shapes, where in ((ONE_TENSOR, "10 M in one tensor"), (TRANSFORMER, "transformer of 27 M")):
         yield Case(f"SGD, {where}", _SGD, _TORCH_SGD, shapes, bar=1.1)
@@ -107,6 +140,10 @@ def _cases() -> Iterator[Case]:
     for name, ours in RULES.items():
         bar = 0.5 if bytes_moved(ours) <= _ADAM_BYTES else None
         yield Case(f"{name}, {small}, of Adam", ours, _TORCH_ADAM, SMALL_TENSORS, bar=bar)
+    least = "the least that Python can do for"
+    yield Case(f"{least} SGD, {small}", partial(_Least, factory=_SGD), _TORCH_SGD, SMALL_TENSORS, bar=None)
+    adam = partial(_Least, factory=RULES["Adam"])
+    yield Case(f"{least} Adam, {small}", adam, _TORCH_ADAM, SMALL_TENSORS, bar=None)
     for name in NOT_FUSED_BY_TORCH:
         theirs = getattr(torch.optim, name)
         yield Case(f"{name}, transformer, of torch's default", RULES[name], theirs, TRANSFORMER, bar=0.5)

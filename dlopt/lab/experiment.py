@@ -30,7 +30,7 @@ def run(
     steps: int | None = None,
     batch_size: int | None = None,
     every: int | None = None,
-    schedule: Schedule | None = None,
+    schedule: Schedule | Mapping[str, Schedule] | None = None,
     target: tuple[str, float] | None = None,
     together: bool = False,
     n_jobs: int | None = None,
@@ -52,15 +52,16 @@ def run(
             keywords.
         steps, batch_size: the task's own by default.
         every: steps between two records; by default a twentieth of `steps`.
-        schedule: step (from 0) → factor on the learning rates.
+        schedule: step (from 0) → factor on the learning rates; one for all methods, or a mapping with one each.
         target: ``(metric, value)``: a run stops at the first record that reaches it, and has no later
             records.
         together: train all runs of a method side by side, stacked into one model: a small model's step is hardly
             more than the cost of calling PyTorch, and fifty runs pay it once. The same runs but for rounding; for
-            methods that work element by element, see :mod:`dlopt.lab.together`.
+            methods that work element by element, see :mod:`dlopt.lab.together`. Several methods may be shared between
+            two processes, as runs are.
         n_jobs: as in `joblib.Parallel`; -1 takes all cores. None leaves it to `joblib.parallel_config`, which
-            also chooses other backends (Dask, Ray); where that says nothing, many runs are shared between this
-            process and one more. Each uses one thread.
+            also chooses other backends (Dask, Ray); where that says nothing, long work is shared between this
+            process and one more, and 1 keeps it here. Each uses one thread.
         progress: show a tqdm bar over the runs that are not in the cache (``TQDM_DISABLE=1`` hides all bars).
         cache: keep finished runs in ``$DLOPT_CACHE`` (`~/.cache/dlopt`), each as soon as it is done, under a
             hash of the inputs, of the factories' code, of `dlopt`'s code and of the versions.
@@ -71,9 +72,9 @@ def run(
         :func:`dlopt.lab.training.train`.
 
     Raises:
-        ValueError: no methods, repeated or negative seeds, methods with unequal numbers of settings, a
-            keyword that is also a column, steps, batch size or interval below 1, an unknown target metric, or runs
-            that cannot be trained together.
+        ValueError: no methods, repeated or negative seeds, methods with unequal numbers of settings, settings or
+            schedules for other methods, a keyword that is also a column, steps, batch size or interval below 1, an
+            unknown target metric, or runs that cannot be trained together.
         TypeError: something cannot be hashed for the cache (pass ``cache=False``).
         ImportError: pandas, joblib or tqdm is missing.
 
@@ -94,19 +95,22 @@ def run(
     every = max(1, steps // 20) if every is None else every
     if min(steps, batch_size, every) < 1:
         raise ValueError(f"steps, batch_size and every must be at least 1, got {steps}, {batch_size}, {every}")
+    if isinstance(schedule, Mapping) and set(schedule) != set(methods):
+        raise ValueError(f"schedules are for {sorted(schedule)}, methods are {sorted(methods)}")
     if not len(seeds) or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ValueError(f"seeds must be distinct integers from 0 on, got {list(seeds)}")
     labels, jobs = [], []
     for method, factory in methods.items():
+        factor = schedule[method] if isinstance(schedule, Mapping) else schedule
         for trial, setting in enumerate(chosen[method]):
             for seed in map(int, seeds):
                 labels.append(dict(task=task.name, method=method, trial=trial, **setting, seed=seed))
-                jobs.append(Job(task, factory, setting, seed, steps, batch_size, every, schedule, target))
+                jobs.append(Job(task, factory, setting, seed, steps, batch_size, every, factor, target))
     if target and target[0] not in task.evaluate(task.model(0)):
         raise ValueError(f"the task has no metric {target[0]!r}; it has {', '.join(task.evaluate(task.model(0)))}")
 
     if together and n_jobs not in (None, 1):
-        raise ValueError(f"runs that are trained together share one process: leave n_jobs out, got {n_jobs}")
+        raise ValueError(f"runs that are trained together do not spread over processes: leave n_jobs out, got {n_jobs}")
     size = len(jobs) // len(methods) if together else 1
     groups = [range(first, first + size) for first in range(0, len(jobs), size)]
     surroundings = fingerprint((environment(), together)) if cache else ""
@@ -114,7 +118,8 @@ def run(
     files = [cache_directory() / "runs" / key[:2] / f"{key}-{i}.npz" for key in hashes for i in range(size)]
     records = [load_columns(file) if cache else None for file in files]
     missing = [group for group in groups if any(records[i] is None for i in group)]
-    work = stack(jobs, missing, progress) if together else share(jobs, [i for (i,) in missing], n_jobs, progress)
+    single = [i for group in missing for i in group]
+    work = stack(jobs, missing, n_jobs, progress) if together else share(jobs, single, n_jobs, progress)
     for i, record in work:
         records[i] = record
         if cache:

@@ -26,11 +26,11 @@ __all__ = [
 ]
 
 side_by_side: ContextVar[bool] = ContextVar("side_by_side", default=False)
-"""Whether many models are being judged at once, by `torch.func.vmap`."""
+"""Whether many models are being trained or judged at once, by `torch.func.vmap`."""
 
 
 def plain(value: Tensor) -> Any:
-    """A tensor of one number as a Python number; as it is while many models are judged at once.
+    """A tensor of one number as a Python number; as it is while many models are looked at at once.
 
     Example:
         >>> plain(torch.tensor(0.5))
@@ -47,7 +47,10 @@ def cross_entropy(model: nn.Module, batch: Batch) -> Tensor:
         1.3863
     """
     inputs, targets = batch
-    return F.cross_entropy(model(inputs), targets)
+    logits = model(inputs)
+    if side_by_side.get():  # vmap would take torch's loss apart in Python, and import SymPy for it
+        return -logits.log_softmax(1).gather(1, targets[:, None]).mean()
+    return F.cross_entropy(logits, targets)
 
 
 def half_squared_error(model: nn.Module, batch: Batch) -> Tensor:

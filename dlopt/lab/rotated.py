@@ -62,7 +62,7 @@ class _Rotated(nn.Module):
     def weights(self) -> Mapping[str, Tensor]:
         """The original's parameters, by name."""
         turned = zip(self.turns.items(), self.z, strict=True)
-        return {name: (turn @ z).view(self.shapes[name]) for (name, turn), z in turned}
+        return {name: nn.functional.linear(z, turn).view(self.shapes[name]) for (name, turn), z in turned}
 
     def unturned(self) -> nn.Module:
         """The original, with the weights that z stands for."""

@@ -9,11 +9,12 @@ Which tasks can: the model and its loss must be such that `torch.func.vmap` take
 what a loss knows of a model must be in its parameters and buffers.
 """
 
+import contextlib
 import copy
 import math
 import time
 import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -97,6 +98,15 @@ def _train(jobs: Sequence[Job], done: Callable[[int], Any]) -> list[dict[str, li
     return [{name: [row[name] for row in found] for name in found[0]} for found in rows]
 
 
+@contextlib.contextmanager
+def _side_by_side() -> Iterator[None]:
+    token = losses.side_by_side.set(True)
+    try:
+        yield
+    finally:
+        losses.side_by_side.reset(token)
+
+
 class _Asked(nn.Module):
     """Holds a model, so that `functional_call` may change its tensors while somebody looks at it."""
 
@@ -144,7 +154,8 @@ class _Runs:
             for part, same in zip(parts, shared, strict=True)
         ]
         ask = vmap(partial(_loss, self.task, self.asked), in_dims=(0, 0, tuple(None if same else 0 for same in shared)))
-        each = ask(self.parameters, self.buffers, tuple(batch))
+        with _side_by_side():
+            each = ask(self.parameters, self.buffers, tuple(batch))
         gradients = torch.autograd.grad(each.sum(), list(self.parameters.values()), allow_unused=True)
         for place, gradient in enumerate(gradients):
             if gradient is not None:
@@ -179,17 +190,14 @@ class _Runs:
         if not self.alike:
             return None
         tensors = {**self.parameters, **self.buffers}
-        token = losses.side_by_side.set(True)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _side_by_side():
                 ask = vmap(partial(functional_call, self.asked), in_dims=(0, None), chunk_size=_CHUNK)
                 measured = ask(tensors, self.task.evaluate)
             columns = [values.tolist() for values in measured.values()]
         except (RuntimeError, TypeError, ValueError):  # it needs plain numbers, as a search for eigenvalues does
             self.alike = False
             return None
-        finally:
-            losses.side_by_side.reset(token)
         return [dict(zip(measured, row, strict=True)) for row in zip(*columns, strict=True)]
 
     def _measured_singly(self, group: int) -> list[dict[str, float]]:

@@ -1,8 +1,8 @@
 """Who does the runs: this process, others beside it, or all runs of a method at once."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import torch
 
@@ -12,8 +12,14 @@ from dlopt.lab.training import Job, train
 
 __all__ = ["Numbered", "share", "stack"]
 
-Numbered = tuple[int, dict[str, list[float]]]
-_MANY = 10  # runs; to start another process takes the time of some ten short ones
+Records = dict[str, list[float]]
+Numbered = tuple[int, Records]
+_Stack = tuple[Sequence[int], list[Job]]
+T = TypeVar("T")
+R = TypeVar("R")
+_MANY = 1000  # steps; to start another process takes the time of about so many short ones
+_AS_LONG = 4  # such steps take about as long as a stacked one
+_IDLE = 60  # seconds, after which the other process ends
 
 
 def share(jobs: Sequence[Job], missing: Sequence[int], n_jobs: int | None, progress: bool) -> Iterator[Numbered]:
@@ -28,33 +34,44 @@ def share(jobs: Sequence[Job], missing: Sequence[int], n_jobs: int | None, progr
     if not missing:
         return
     joblib = require("joblib")
-    backend, configured = joblib.parallel.get_active_backend()
+    backend, _ = joblib.parallel.get_active_backend()
     at_once = "generator_unordered" if backend.supports_return_generator else "list"
+    work = [(i, jobs[i]) for i in missing]
     with _bar(len(missing), "run", progress) as bar:
-        if n_jobs is None and configured is None and backend.nesting_level == 0 and len(missing) >= _MANY:
-            finished: Iterator[Numbered] = _shared(jobs, missing)
+        if n_jobs is None and _is_worth(sum(job.steps for _, job in work), len(work)):
+            finished: Iterator[Numbered] = _shared(work, _numbered, _numbered)
         else:
-            work = (joblib.delayed(_numbered)(i, jobs[i]) for i in missing)
-            finished = joblib.Parallel(n_jobs=n_jobs, return_as=at_once)(work)
+            finished = joblib.Parallel(n_jobs=n_jobs, return_as=at_once)(map(joblib.delayed(_numbered), work))
         for numbered in finished:
             bar.update()
             yield numbered
 
 
-def stack(jobs: Sequence[Job], missing: Sequence[Sequence[int]], progress: bool) -> Iterator[Numbered]:
+def stack(
+    jobs: Sequence[Job], missing: Sequence[Sequence[int]], n_jobs: int | None, progress: bool
+) -> Iterator[Numbered]:
     """Do the missing groups of jobs, each group at once; see :func:`dlopt.lab.together.train_together`.
 
     Example:
         >>> from dlopt.lab.tasks import least_squares
         >>> jobs = [Job(least_squares(), torch.optim.SGD, {"lr": 0.1}, seed, 4, 265, 2) for seed in range(2)]
-        >>> [(i, records["step"]) for i, records in stack(jobs, [[0, 1]], progress=False)]
+        >>> [(i, records["step"]) for i, records in stack(jobs, [[0, 1]], n_jobs=1, progress=False)]
         [(0, [0, 2, 4]), (1, [0, 2, 4])]
     """
     if not missing:
         return
-    with _bar(sum(jobs[group[0]].steps for group in missing), "step", progress) as bar:
-        for group in missing:
-            yield from zip(group, train_together([jobs[i] for i in group], bar.update), strict=True)
+    total = sum(jobs[group[0]].steps for group in missing)
+    work = [(group, [jobs[i] for i in group]) for group in missing]
+    with _bar(total, "step", progress) as bar:
+
+        def here(item: _Stack) -> tuple[Sequence[int], list[Records], int]:
+            return item[0], train_together(item[1], bar.update), 0
+
+        shared = n_jobs is None and _is_worth(_AS_LONG * total, len(work))
+        finished = _shared(work, here, _stacked) if shared else map(here, work)
+        for group, records, unseen in finished:
+            bar.update(unseen)
+            yield from zip(group, records, strict=True)
 
 
 @contextlib.contextmanager
@@ -69,22 +86,34 @@ def _bar(total: int, unit: str, progress: bool) -> Iterator[Any]:
         torch.set_num_threads(threads)
 
 
-def _shared(jobs: Sequence[Job], missing: Sequence[int]) -> Iterator[Numbered]:
-    """Half of the jobs in one other process, half in this one: two cores for the memory of one more process."""
-    pool = require("joblib.externals.loky").get_reusable_executor(max_workers=1)
-    todo: list[int] = list(reversed(missing))
-    away: list[Any] = []
-    while todo or away:
-        while todo and len(away) < 2:  # one at work, one waiting
-            i = todo.pop()
-            away.append(pool.submit(_numbered, i, jobs[i]))
+def _is_worth(steps: int, parts: int) -> bool:
+    """Whether to use a second process: the user has not said how to work, and there is enough to do."""
+    parallel = require("joblib").parallel
+    backend, configured = parallel.get_active_backend()
+    free = configured is None and backend.nesting_level == 0 and require("joblib").cpu_count() > 1
+    return free and parts > 1 and steps >= _MANY
+
+
+def _shared(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R]) -> Iterator[R]:
+    """Half of the work in one other process, half in this one: two cores for the memory of one more process."""
+    pool = require("joblib.externals.loky").get_reusable_executor(max_workers=1, timeout=_IDLE)
+    todo = list(reversed(work))
+    waiting: list[Any] = []
+    while todo or waiting:
+        while len(todo) > 1 and len(waiting) < 2:  # one at work, one waiting, and one for this process
+            waiting.append(pool.submit(away, todo.pop()))
         if todo:
-            yield _numbered(i := todo.pop(), jobs[i])
-        away, done = [job for job in away if not job.done()], [job for job in away if job.done()]
+            yield here(todo.pop())
+        waiting, done = [part for part in waiting if not part.done()], [part for part in waiting if part.done()]
         if not (todo or done):
-            done = [away.pop(0)]
-        yield from (job.result() for job in done)
+            done = [waiting.pop(0)]
+        yield from (part.result() for part in done)
 
 
-def _numbered(i: int, job: Job) -> Numbered:
-    return i, train(job)
+def _numbered(item: tuple[int, Job]) -> Numbered:
+    return item[0], train(item[1])
+
+
+def _stacked(item: _Stack) -> tuple[Sequence[int], list[Records], int]:
+    """With the steps that were taken where nobody saw them."""
+    return item[0], train_together(item[1]), item[1][0].steps

@@ -144,19 +144,38 @@ def test_workers_agree_with_this_process_and_take_lambdas():
 
 def test_many_runs_are_shared_with_one_other_process(monkeypatch):
     here = count_runs(monkeypatch)
+    monkeypatch.setattr(workers, "_MANY", 20 * QUICK["steps"])
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     arguments = dict(task=least_squares(), methods=METHODS, settings=[{"lr": 0.1}], cache=False, **QUICK)
-    alone = run(**arguments, seeds=range(workers._MANY), n_jobs=1)
-    assert len(here) == 2 * workers._MANY
-    same(alone, run(**arguments, seeds=range(workers._MANY)))
-    assert 2 * workers._MANY < len(here) < 4 * workers._MANY - 1
+    alone = run(**arguments, seeds=range(10), n_jobs=1)
+    assert len(here) == 20
+    same(alone, run(**arguments, seeds=range(10)))
+    assert 20 < len(here) < 39
+    here.clear()
+    run(**arguments, seeds=range(9))  # too little work
+    assert len(here) == 18
 
 
-def test_an_error_in_the_other_process_is_raised_here():
+def test_an_error_in_the_other_process_is_raised_here(monkeypatch):
+    monkeypatch.setattr(workers, "_MANY", 0)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+
     def broken(params, lr):
         raise ZeroDivisionError("made to fail")
 
     with pytest.raises(ZeroDivisionError, match="made to fail"):
         run(least_squares(), {"bad": broken}, settings=[{"lr": 0.1}], seeds=range(12), cache=False, **QUICK)
+
+
+def test_each_method_may_have_a_schedule_of_its_own():
+    shapes = {"falling": lambda t: 1 - t / 12, "constant": lambda t: 1.0}
+    arguments = dict(settings=[{"lr": 0.1}], seeds=[0, 1], cache=False, **QUICK)
+    table = run(least_squares(), dict.fromkeys(shapes, torch.optim.SGD), schedule=shapes, **arguments)
+    for name, shape in shapes.items():
+        one = run(least_squares(), {name: torch.optim.SGD}, schedule=shape, **arguments)
+        same(table[table["method"] == name].reset_index(drop=True), one)
+    with pytest.raises(ValueError, match=r"schedules are for \['falling'\], methods are \['constant', 'falling'\]"):
+        run(least_squares(), dict.fromkeys(shapes, torch.optim.SGD), schedule={"falling": abs}, **arguments)
 
 
 def test_threads_are_given_back():

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from functools import partial
 
+import joblib
 import pandas as pd
 import pytest
 import torch
@@ -143,6 +144,22 @@ def test_the_group_is_what_the_cache_keeps(monkeypatch):
     assert done == [4, 4, 6] and (alone.seconds.values != first.query("method == 'gd'").seconds.values).any()
 
 
+def test_methods_are_shared_with_one_other_process(monkeypatch):
+    monkeypatch.setattr(workers, "_MANY", 2 * 7 * workers._AS_LONG)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    here = []
+    monkeypatch.setattr(workers, "train_together", lambda *given: here.append(given) or train_together(*given))
+    pair = {name: METHODS[name] for name in ("heavy ball", "Adam")}
+    options = dict(settings=SETTINGS["Adam"], seeds=[0, 1], together=True, cache=False)
+    alone = lab.run(MLP, pair, **options, n_jobs=1, **QUICK)
+    assert len(here) == 2
+    shared = lab.run(MLP, pair, **options, **QUICK)
+    assert len(here) == 3
+    pd.testing.assert_frame_equal(shared.drop(columns="seconds"), alone.drop(columns="seconds"), check_exact=True)
+    lab.run(MLP, pair, **options, **QUICK | {"steps": 6})  # too little work
+    assert len(here) == 5
+
+
 def test_the_bar_counts_steps(capsys):
     lab.run(MLP, GD, settings=[{"lr": 0.1}], seeds=[0], together=True, **QUICK | {"progress": True})
     shown = capsys.readouterr().err
@@ -186,5 +203,5 @@ def test_a_model_that_vmap_cannot_take_is_refused():
 
 
 def test_there_are_no_workers():
-    with pytest.raises(ValueError, match="share one process: leave n_jobs out, got 2"):
+    with pytest.raises(ValueError, match="do not spread over processes: leave n_jobs out, got 2"):
         lab.run(MLP, GD, settings=[{"lr": 0.1}], seeds=[0], together=True, n_jobs=2, **QUICK)
