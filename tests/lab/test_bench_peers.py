@@ -152,6 +152,16 @@ def test_what_fails_or_takes_too_long_is_recorded_with_what_came_before(monkeypa
     assert never["failed"].startswith("not begun")
 
 
+def test_peers_take_turns_and_rows_stand_in_order(monkeypatch):
+    monkeypatch.setattr(bench_peers, "installed", lambda: dict.fromkeys("ab", "1.0"))
+    begun = []
+    monkeypatch.setattr(bench_peers, "_run", lambda pair, *given: begun.append(pair.name) or ([], None))
+    pairs = [Pair(peer, method, SGD, SGD) for peer, method in ("a1", "a2", "a3", "b1")]
+    rows = study(pairs)["rows"]
+    assert begun == ["a: 1", "b: 1", "a: 2", "a: 3"]
+    assert [row["peer"] + row["method"] for row in rows] == ["a1", "a2", "a3", "b1"]
+
+
 def test_a_pair_runs_in_an_interpreter_of_its_own(monkeypatch):
     """The child looks its pair up by name: an unknown one ends it, and its last line says why."""
     lines, failed = bench_peers._run(toy(), limit=100, threads=1)
