@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from dlopt.lab.surface import Surface, Trace, filter_normalized, path_surface, random_surface
     from dlopt.lab.tasks import TASKS, Task
     from dlopt.lab.trained import digits_surfaces
+    from dlopt.lab.workers import parallel_map
 
 __all__ = [
     "LANDSCAPES", "Landscape", "Surface", "TASKS", "Task", "Trace", "Tuning", "Valley", "assertion", "bench",
     "bootstrap_interval", "claim", "data", "digits_surfaces", "effect_size", "equivalence", "few_digits",
     "filter_normalized", "grid", "holm", "iterates", "landscapes", "mean_interval", "models", "paired_test",
-    "path_surface", "random_surface", "rare_words", "rate", "run", "sample", "step_map", "steps_to", "streams",
-    "tasks", "traffic", "tune", "valley", "with_sharpness",
+    "parallel_map", "path_surface", "random_surface", "rare_words", "rate", "run", "sample", "step_map", "steps_to",
+    "streams", "tasks", "traffic", "tune", "valley", "with_sharpness",
 ]  # fmt: skip
 
 _MODULES = ("bench", "data", "landscapes", "models", "rare_words", "streams", "tasks", "traffic")
@@ -51,6 +52,7 @@ _HOME = {
     "surface": ("Surface", "Trace", "filter_normalized", "path_surface", "random_surface"),
     "tasks": ("TASKS", "Task"),
     "trained": ("digits_surfaces",),
+    "workers": ("parallel_map",),
 }  # fmt: skip
 _WHERE = {name: module for module, names in _HOME.items() for name in names}
 

@@ -80,7 +80,7 @@ def mean_interval(values: Values, level: float = 0.95) -> Interval:
     x = _finite(values)
     _check_level(level)
     mean, error = float(x.mean()), float(x.std(ddof=1)) / math.sqrt(len(x))
-    half = error * float(require("scipy.stats").t.ppf((1 + level) / 2, len(x) - 1))
+    half = error * float(require("scipy.special").stdtrit(len(x) - 1, (1 + level) / 2))
     return Interval(mean, mean - half, mean + half)
 
 

@@ -1,7 +1,8 @@
-"""Who does the runs: this process, others beside it, or all runs of a method at once."""
+"""Who does the work: this process, others beside it, or all runs of a method at once."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -10,7 +11,7 @@ from dlopt.lab.optional import require
 from dlopt.lab.together import train_together
 from dlopt.lab.training import Job, train
 
-__all__ = ["Numbered", "share", "stack"]
+__all__ = ["Numbered", "parallel_map", "share", "stack"]
 
 Records = dict[str, list[float]]
 Numbered = tuple[int, Records]
@@ -20,6 +21,32 @@ R = TypeVar("R")
 _MANY = 1000  # steps; to start another process takes the time of about so many short ones
 _AS_LONG = 4  # such steps take about as long as a stacked one
 _IDLE = 60  # seconds, after which the other process ends
+
+
+def parallel_map(function: Callable[[T], R], items: Iterable[T], progress: bool = True) -> list[R]:
+    """`function` of every item, in their order: some here, the others in one more process, on one torch thread each.
+
+    Args:
+        function: of one argument. It takes what is global by value, and what it changes there may be lost. If it draws
+            random numbers it should seed them, for which item is done where is left to chance.
+        items: its arguments.
+        progress: show a tqdm bar.
+
+    Raises:
+        ImportError: joblib or tqdm is missing.
+
+    Example:
+        >>> parallel_map(lambda seed: seed**2, range(4), progress=False)
+        [0, 1, 4, 9]
+    """
+    work = list(enumerate(items))
+    with _bar(len(work), "call", progress) as bar:
+        call: Callable[[tuple[int, T]], tuple[int, R]] = partial(_called, function)
+        done = {}
+        for k, value in _shared(work, call, call) if _is_worth(_MANY, len(work)) else map(call, work):
+            bar.update()
+            done[k] = value
+    return [done[k] for k, _ in work]
 
 
 def share(jobs: Sequence[Job], missing: Sequence[int], n_jobs: int | None, progress: bool) -> Iterator[Numbered]:
@@ -108,6 +135,12 @@ def _shared(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R]) -
         if not (todo or done):
             done = [waiting.pop(0)]
         yield from (part.result() for part in done)
+
+
+def _called(function: Callable[[T], R], item: tuple[int, T]) -> tuple[int, R]:
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+    return item[0], function(item[1])
 
 
 def _numbered(item: tuple[int, Job]) -> Numbered:

@@ -16,6 +16,7 @@ from dlopt.lab.experiment import run, steps_to, tune
 from dlopt.lab.settings import grid
 from dlopt.lab.tasks import digits_mlp, least_squares
 from dlopt.lab.training import train
+from dlopt.lab.workers import parallel_map
 
 QUICK = dict(steps=12, every=4, progress=False)
 METHODS = {"gd": torch.optim.SGD, "momentum": functools.partial(torch.optim.SGD, momentum=0.9)}
@@ -316,3 +317,22 @@ print(json.dumps([table["val_loss"].tolist(), table["seconds"].tolist()]))
     there = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert json.loads(there) == [here["val_loss"].tolist(), here["seconds"].tolist()]
     assert len(list(own_cache.rglob("*.npz"))) == 1
+
+
+def test_a_parallel_map_keeps_order_and_uses_one_more_process(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    torch.set_num_threads(2)
+
+    def place(seed):
+        return seed, os.getpid(), torch.get_num_threads(), float(torch.rand(1, generator=torch.manual_seed(seed)))
+
+    found = parallel_map(place, range(6), progress=False)
+    assert [seed for seed, *_ in found] == list(range(6))
+    assert {threads for _, _, threads, _ in found} == {1} and torch.get_num_threads() == 2
+    processes = {process for _, process, _, _ in found}
+    assert len(processes) == 2 and os.getpid() in processes
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 1)
+    alone = parallel_map(place, range(6), progress=False)
+    assert {process for _, process, _, _ in alone} == {os.getpid()}
+    assert [value for *_, value in alone] == [value for *_, value in found]
+    assert parallel_map(place, [], progress=False) == []
