@@ -1,6 +1,7 @@
 """The fused CPU face: its arithmetic, its threads, and what happens where a part of it is missing."""
 
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -30,6 +31,10 @@ def transcendental(g, p):
     return xp.exp(-g * g) + xp.log(1 + p * p) + xp.sin(g) * xp.cos(p)
 
 
+def extremes(g, p, m, n):
+    return g, xp.maximum(g, p), xp.minimum(g, p)
+
+
 def run(function, arrays, face, dtype, **scalars):
     streams = [[torch.tensor(a, dtype=dtype)] for a in arrays]
     batch = Batch(Program(rule_of(function)), scalars, streams, True)
@@ -49,6 +54,18 @@ def test_bit_identical_to_numpy_special_values_included(dtype, flag):
     g, p = np.concatenate([pairs, rng.normal(size=(2, 1003))], axis=1)
     ours, truth = (run(every_function, (g, p), face, dtype, lr=0.1, flag=flag) for face in ("llvm", "numpy"))
     torch.testing.assert_close(ours, truth, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_of_two_zeros_the_second_as_by_numpy_on_x86(dtype):
+    """bfloat16 and float16 are computed in float32."""
+    first, second = np.tile([[0.0, -0.0, 0.0, -0.0], [-0.0, 0.0, 0.0, -0.0]], 9)
+    for face in ("llvm", "numpy"):
+        streams = [[torch.tensor(a, dtype=dtype)] for a in (first, second, first, first)]
+        faces.load(face).run(Batch(Program(rule_of(extremes)), {}, streams, True))
+        for (got,) in streams[2:]:
+            if face == "llvm" or platform.machine().lower() in ("x86_64", "amd64"):
+                assert np.signbit(got.numpy()).tolist() == np.signbit(second).tolist()
 
 
 @pytest.mark.parametrize("dtype, tolerance", [(torch.float32, 5e-7), (torch.float64, 1e-15)])

@@ -1,7 +1,8 @@
 """The fused CPU face: a program becomes one machine-code loop, run on torch's own thread pool.
 
 The arithmetic is IEEE 754 with no fast-math flag, so the result is bit-identical to NumPy's wherever
-NumPy itself rounds correctly (``+ - * / sqrt``).
+NumPy itself rounds correctly (``+ - * / sqrt``). Of 0 and -0 the larger, and the smaller, is the second, as by
+NumPy on x86; on other processors NumPy's choice between the two signs is another one.
 """
 
 from __future__ import annotations
@@ -222,7 +223,7 @@ class _Emitter:
             case "where":
                 return b.select(*x)
             case "maximum" | "minimum":
-                first = b.fcmp_ordered(">=" if node.op == "maximum" else "<=", *x)
+                first = b.fcmp_ordered(">" if node.op == "maximum" else "<", *x)
                 return b.select(b.or_(first, b.fcmp_unordered("uno", x[0], x[0])), *x)
             case "sign":
                 below = b.select(b.fcmp_ordered("<", x[0], zero), self.real(-1.0), b.fadd(x[0], zero))
