@@ -26,6 +26,7 @@ from dlopt.lab.optional import require
 from dlopt.lab.peer_pairs import PACKAGES, PAIRS, Pair
 
 __all__ = [
+    "FAILURES",
     "SHAPES",
     "difference",
     "extra_memory",
@@ -44,6 +45,8 @@ SHAPES: dict[str, Sequence[tuple[int, ...]]] = {
     "transformer, 27 M": TRANSFORMER,
 }
 STEPS = 50
+FAILURES = ("not begun:", "stopped after", "failed:")
+"""What a row's ``failed`` begins with."""
 _COMPARED = [(24, 16), (16, 24), (8,)]
 
 
@@ -220,7 +223,7 @@ def _run(pair: Pair, limit: float, threads: int) -> tuple[list[dict[str, Any]], 
             printed, failed = done.stdout, None
             if done.returncode:
                 last = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-                failed = last[-1][:300]
+                failed = f"failed: {last[-1][:300]}"
         except subprocess.TimeoutExpired as late:
             printed = (late.stdout or b"").decode() if isinstance(late.stdout, bytes) else late.stdout or ""
             failed = f"stopped after {limit:g} s"

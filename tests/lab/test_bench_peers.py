@@ -2,13 +2,14 @@ import json
 import subprocess
 import types
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 
 import dlopt
 from dlopt.lab import bench_peers, peer_pairs
-from dlopt.lab.bench_peers import difference, extra_memory, installed, measure, study, table, write
+from dlopt.lab.bench_peers import FAILURES, SHAPES, difference, extra_memory, installed, measure, study, table, write
 from dlopt.lab.peer_pairs import PACKAGES, PAIRS, Consuming, Pair
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -57,7 +58,8 @@ def test_difference_is_relative_to_the_way_gone_and_sees_eps():
     assert difference(SGD, partial(torch.optim.SGD, lr=0.15), matrices=True) == pytest.approx(0.5)
     coarse = difference(torch.optim.Adam, partial(torch.optim.Adam, eps=1e-6))
     assert 1e-3 < coarse < 1
-    assert 1e-9 < difference(SGD, dlopt.SGD, torch.float32) + 1e-8 < 1.1
+    ours = partial(dlopt.SGD, lr=0.1)
+    assert difference(SGD, ours) < 1e-14 < 1e-9 < difference(SGD, ours, torch.float32) < 1e-6
 
 
 def test_a_peer_that_takes_gradients_away_gets_them_back():
@@ -145,11 +147,13 @@ def test_what_fails_or_takes_too_long_is_recorded_with_what_came_before(monkeypa
 
     monkeypatch.setattr(subprocess, "run", run)
     failed, late, fine = study([toy(), toy(), toy()], limit=3)["rows"]
-    assert (failed["difference"], failed["failed"]) == (0.5, "ValueError: no")
+    assert (failed["difference"], failed["failed"]) == (0.5, "failed: ValueError: no")
     assert (late["times"], late["failed"]) == ({"small": [1, 2]}, "stopped after 3 s")
     assert (fine["times"], fine["failed"]) == ({"a": [1, 2], "b": [3, 4]}, None)
     (never,) = study([toy()], budget=-1)["rows"]
     assert never["failed"].startswith("not begun")
+    for row in (failed, late, never):
+        assert row["failed"].startswith(FAILURES)
 
 
 def test_peers_take_turns_and_rows_stand_in_order(monkeypatch):
@@ -202,3 +206,20 @@ def test_optax_in_place_of_torch(monkeypatch):
 
     descent = Descent()
     assert difference(SGD, lambda params: peer_pairs.Optax(descent, params)) < 1e-12
+
+
+@pytest.mark.xfail(strict=True, reason="the record was made by hand from parts: it waits for a whole run")
+def test_the_books_record_is_what_a_study_writes():
+    """Every pair has times for all that it is timed on, or says in the study's words why not; few have none."""
+    record = json.loads((Path(__file__).parents[2] / "book" / "adaptive" / "peers.json").read_text())
+    pairs = {(pair.peer, pair.method): pair for pair in PAIRS}
+    due = {key: {"400 of 64×64"} if pair.matrices else set(SHAPES) for key, pair in pairs.items()}
+    assert [(row["peer"], row["method"]) for row in record["rows"]] == list(pairs)
+    for row in record["rows"]:
+        missing = due[row["peer"], row["method"]] - set(row["times"])
+        assert bool(missing) == (row["failed"] is not None), row
+        assert row["failed"] is None or row["failed"].startswith(FAILURES), row
+    for shape in SHAPES:
+        timed = [row for row in record["rows"] if shape in row["times"]]
+        wanted = [key for key, shapes in due.items() if shape in shapes]
+        assert len(timed) >= 0.8 * len(wanted), shape
