@@ -26,7 +26,7 @@ def checked(optimizer: RuleOptimizer, state_dict: dict[str, Any]) -> dict[str, A
 
     Raises:
         ValueError: if groups or parameters do not match in number, a hyperparameter is missing, or a
-            parameter's state has missing or surplus keys or a wrong shape.
+            parameter's state has missing or surplus keys, a wrong shape or a negative size of a block.
     """
     groups = _groups(optimizer, state_dict["param_groups"])
     ids = list(chain.from_iterable(group["params"] for group in state_dict["param_groups"]))
@@ -110,6 +110,9 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
         due = (eight_bits.blocks(p.numel()),) if key in scales else due
         if shape != due:
             raise ValueError(f"loaded {key} of parameter {number} has shape {shape}, not {due}")
+        if key in scales and (value < 0).any():
+            least = value[value < 0][0].item()
+            raise ValueError(f"loaded {key} of parameter {number} has {least}: a largest magnitude is >= 0")
         dtype = p.dtype if key in writer and key != MASTER else state_dtype(p)
         dtype = torch.uint8 if key in coded else torch.float32 if key in scales else dtype
         like = torch.zeros_like(p, dtype=dtype, requires_grad=False, memory_format=torch.preserve_format)

@@ -41,8 +41,9 @@ def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pen
 
     Raises:
         RuntimeError: for a gradient or a parameter the rule cannot take.
-        ValueError: for a hyperparameter that is NaN or infinite.
+        ValueError: for a hyperparameter that is NaN or infinite, or an engine option that became wrong.
     """
+    checks.options(optimizer, group)
     params: list[Tensor] = group["params"]
     grads = list(map(_grad, params))
     if type(None) in set(map(type, grads)):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dlopt.engine import faces
 from dlopt.engine.batch import Batch, aligned
+from dlopt.engine.checks import options
 from dlopt.engine.faces.torch import namespace
 from dlopt.engine.gather import LATER, Group, Pending, Step, gathered_row, plain_value
 from dlopt.engine.optimizer import RuleOptimizer
@@ -102,7 +103,9 @@ def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], A
 
     Raises:
         RuntimeError: the state is that of another rule.
+        ValueError: for an engine option that became wrong.
     """
+    options(optimizer, group)
     pending = []
     hyper = {name: plain_value(name, value) for name, value in optimizer.hyper(group).items()}
     for p in group["params"]:

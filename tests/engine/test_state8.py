@@ -218,6 +218,10 @@ def test_broken_states_are_refused():
     for state, words in ((lacking, "lacks"), (shape, "has shape"), (surplus, "surplus")):
         with pytest.raises(ValueError, match=f"parameter . {words}|{words}"):
             opt.load_state_dict(state)
+    negative = copy.deepcopy(good)
+    negative["state"][0]["exp_avg_sq_absmax"][1] = -1.0
+    with pytest.raises(ValueError, match="loaded exp_avg_sq_absmax of parameter 0 has -1.0: a largest magnitude is >= 0"):
+        opt.load_state_dict(negative)
     opt.load_state_dict(good)
 
 
@@ -227,6 +231,53 @@ def test_broken_states_are_refused():
 def test_rules_whose_state_needs_its_digits_refuse(optimizer):
     with pytest.raises(ValueError, match=f"8 bits are too few for the state of {optimizer.__name__}"):
         optimizer([torch.ones(2, 2, requires_grad=True)], optim_bits=8)
+
+
+@pytest.mark.parametrize(
+    "name, value, words",
+    [
+        ("optim_bits", 7, "Invalid optim_bits: 7, neither 8 nor 32"),
+        ("writing", "nonsense", "Invalid writing: 'nonsense', not one of"),
+        ("seed", -1, "seed must be at least 0, got -1"),
+    ],
+)
+@pytest.mark.parametrize("begun", [False, True])
+def test_an_option_that_became_wrong_is_refused_at_the_step(begun, name, value, words):
+    ps, opt, grads = train(dlopt.AdamW, "numpy")
+    go(ps, opt, grads[:1], "numpy") if begun else None
+    before = [t.clone() for t in tensors(ps, opt)]
+    opt.param_groups[0][name] = value
+    with pytest.raises(ValueError, match=words):
+        go(ps, opt, grads[:1], "numpy")
+    assert all(map(torch.equal, tensors(ps, opt), before))
+
+
+def test_8_bits_asked_for_later_are_refused_as_at_the_start():
+    p = torch.ones(SMALLEST, requires_grad=True)
+    p.grad = torch.ones_like(p)
+    opt = dlopt.Adagrad([p])
+    opt.step()
+    opt.param_groups[0]["optim_bits"] = 8
+    with pytest.raises(ValueError, match="8 bits are too few for the state of Adagrad"):
+        opt.step()
+
+
+@pytest.mark.parametrize("options", [{"writing": "stochastic"}, {"optim_bits": 8}])
+def test_a_kernel_says_which_order_in_memory_it_needs(options):
+    p = torch.zeros(2, 16, 16, 16).to(memory_format=torch.channels_last).bfloat16().requires_grad_()
+    p.grad = torch.ones_like(p)
+    with pytest.raises(RuntimeError, match=r"stochastic rounding and 8-bit state need contiguous parameters"):
+        dlopt.AdamW([p], fused=True, **options).step()
+
+
+def test_state_of_float64_parameters_has_the_range_of_float32():
+    """As ``optim_bits`` says: the largest of a block is kept in float32."""
+    for size, finite in ((1e18, True), (1e22, False)):
+        p = torch.zeros(SMALLEST, dtype=torch.float64, requires_grad=True)
+        p.grad = torch.full_like(p, size)
+        opt = dlopt.AdamW([p], optim_bits=8)
+        opt.step()
+        assert opt.state[p]["exp_avg_sq_absmax"].isfinite().all() == finite and p.isfinite().all()
 
 
 def test_other_refusals():
