@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import dlopt
-from dlopt.engine import device, faces
+from dlopt.engine import RuleOptimizer, device, faces, xp
 from dlopt.engine.faces import triton as face
 from tests.engine.layerwise import Layered, Trusting
 from tests.engine.test_contract import CASES, DTYPES, OPTIMIZERS, WRITING, label
@@ -37,6 +37,46 @@ def test_the_bits_are_numpys(cls, setting, dtype, writing):
     got, expected = (steps(cls, setting, name, dtype, SIZES) for name in ("triton", "numpy"))
     for a, b in zip(got, expected, strict=True):
         assert a.dtype == b.dtype and torch.equal(a, b)
+
+
+@pytest.mark.parametrize("writing", ["stochastic", "master"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("cls, setting", [pytest.param(c, s, id=label(c, s)) for c, s in ELEMENTWISE])
+def test_every_rule_with_the_other_writers(cls, setting, dtype, writing):
+    setting = {**setting, "writing": writing}
+    got, expected = (steps(cls, setting, name, dtype, SIZES) for name in ("triton", "numpy"))
+    assert all(map(torch.equal, got, expected))
+
+
+def test_every_bfloat16_is_read_as_it_is():
+    """Subnormal ones too: the first momentum is the gradient in float32."""
+    bits = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16)
+    results = []
+    for name in ("triton", "numpy"):
+        p = torch.zeros(len(bits), dtype=torch.bfloat16, requires_grad=True)
+        p.grad, opt = bits.view(torch.bfloat16).clone(), dlopt.SGD([p], lr=0.0, momentum=0.9)
+        with faces.use(name):
+            opt.step()
+        results.append(opt.state[p]["momentum_buffer"])
+    torch.testing.assert_close(*results, rtol=0, atol=0, equal_nan=True)
+
+
+def literals(g, p, *, lr):
+    a = xp.where(g > p, 0.1, 0.3) + xp.maximum(g, 0.1) + xp.minimum(0.7, p)
+    return a + xp.where(lr > 0, 0.2, 0.6) * g
+
+
+class Literal(RuleOptimizer):
+    rules = (literals,)
+
+    def __init__(self, params, lr=0.1, **engine):
+        super().__init__(params, {"lr": lr}, **engine)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_numbers_in_a_rule_are_as_wide_as_the_arithmetic(dtype):
+    got, expected = (steps(Literal, {}, name, dtype, SIZES) for name in ("triton", "numpy"))
+    assert all(map(torch.equal, got, expected))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)

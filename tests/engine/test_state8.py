@@ -220,7 +220,9 @@ def test_broken_states_are_refused():
             opt.load_state_dict(state)
     negative = copy.deepcopy(good)
     negative["state"][0]["exp_avg_sq_absmax"][1] = -1.0
-    with pytest.raises(ValueError, match="loaded exp_avg_sq_absmax of parameter 0 has -1.0: a largest magnitude is >= 0"):
+    with pytest.raises(
+        ValueError, match="loaded exp_avg_sq_absmax of parameter 0 has -1.0: a largest magnitude is >= 0"
+    ):
         opt.load_state_dict(negative)
     opt.load_state_dict(good)
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import dlopt
 from dlopt.engine.faces import triton as face
 from dlopt.engine.lowering import lower_norms, lower_program
 from dlopt.engine.program import Program
-from dlopt.engine.rule import rule_of
+from dlopt.engine.rule import rule_of, xp
 from tests.engine.layerwise import layered, lengths
 from tests.engine.test_contract import OPTIMIZERS
 
@@ -73,6 +74,27 @@ def test_every_rule_compiles_and_moves_16_bytes_at_a_time(rule):
     assert wide(ptx, "ld") >= passes * (streams - 1)  # a rule need not look at all it is given
     assert wide(ptx, "st") >= passes
     assert not re.search(r"\bfma|\.approx|\.ftz", ptx)
+
+
+def transcendental(g, p, *, lr):
+    return -lr * (xp.exp(-g) + xp.log(1 + p * p) + xp.sin(g) * xp.cos(p))
+
+
+def polynomial(g, p, *, lr):
+    return -lr * (g * g + xp.where(p > 0.3, 0.1, 0.2) / (1 + p * p) + xp.sqrt(xp.abs(g)))
+
+
+def test_only_the_functions_that_are_the_devices_own_are_approximate():
+    """As the face's text says: what a reader's rule takes of exp and log is not rounded as IEEE 754 says."""
+    inexact = r"\bfma|\.approx|\.ftz"
+    assert re.search(inexact, compiled(transcendental, (torch.float32,) * 2))
+    assert not re.search(inexact, compiled(polynomial, (torch.float32,) * 2))
+
+
+def test_a_number_in_a_float64_rule_is_compiled_as_float64():
+    ptx = compiled(polynomial, (torch.float64,) * 2, torch.float64)
+    assert not re.search(r"\.f32", ptx)
+    assert f"0d{struct.pack('>d', 0.1).hex().upper()}" in ptx
 
 
 WRITERS = {"plain": (), "kahan": ("storage",), "stochastic": (torch.int64,), "master": ("compute",)}

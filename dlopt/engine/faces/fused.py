@@ -18,7 +18,7 @@ def unfit(batch: Batch, device: str, dtypes: tuple[torch.dtype, ...]) -> str | N
         return f"it runs on {device.upper()} tensors, not on {batch.device.type}"
     if not batch.dense:
         if set(batch.program.kinds) != {None}:  # subclasses were refused when the rows were gathered
-            return "stochastic rounding and 8-bit state need contiguous parameters: blocks and random bits have an order"
+            return "stochastic rounding and 8-bit state need contiguous parameters: they go by the order of elements"
         return "it needs plain strided tensors, not subclasses"
     if not set(batch.dtypes) <= set(dtypes):
         return f"it takes {', '.join(map(str, dtypes))}, not {batch.storage}"

@@ -1,7 +1,10 @@
 """The fused GPU face: a program becomes one Triton kernel, one launch for all tensors of a batch.
 
-The kernel is written from the same graph as the CPU's, with every operation rounded as IEEE 754 says and none
-contracted, so that it gives NumPy's bits wherever the CPU does. Under ``TRITON_INTERPRET=1`` it runs on CPU tensors.
+The kernel is written from the same graph as the CPU's, with ``+ - * / sqrt`` rounded as IEEE 754 says and none
+contracted, so that it gives NumPy's bits wherever the CPU does, but for the sign of a maximum or minimum of 0 and -0.
+``exp``, ``log``, ``sin`` and ``cos`` are the device's own: float32's last places differ.
+
+Under ``TRITON_INTERPRET=1`` it runs on CPU tensors.
 """
 
 from __future__ import annotations

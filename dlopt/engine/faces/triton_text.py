@@ -81,7 +81,7 @@ def _reading(program: Program, lowered: Lowered, dtypes: tuple[torch.dtype, ...]
     for k, node in enumerate(lowered.inputs):
         match program.kinds[k]:
             case None:
-                emit.assign(node, f"tl.load(at{k} + offsets{mask}).to(tl.{real})")
+                emit.assign(node, emit.widen(f"tl.load(at{k} + offsets{mask})", TYPES[dtypes[k]]))
             case "random":
                 emit.assign(node, emit.random(k))
             case kind:
@@ -143,6 +143,12 @@ class Emitter:
         self.lines.append(f"{name} = {text}")
         return name
 
+    def widen(self, x: str, dtype: str) -> str:
+        """The stored `x` to compute with. bfloat16 by its bits: Triton's interpreter has other subnormal ones."""
+        if dtype == "bfloat16":
+            x = f"({x}.to(tl.uint16, bitcast=True).to(tl.uint32) << 16).to(tl.float32, bitcast=True)"
+        return f"{x}.to(tl.{self.real})"
+
     def narrow(self, x: str, dtype: str) -> str:
         """`x` as it is stored. bfloat16 by its bits, to nearest even: Triton's interpreter would cut them off."""
         if dtype != "bfloat16":
@@ -182,8 +188,8 @@ class Emitter:
         return f"tl.where({x} != {x}, {x}, {near})"
 
     def __call__(self, node: Node) -> str:
-        if node.op == "number":
-            return f"({node.value!r})"
+        if node.op == "number":  # a bare one would be a float32 where two meet
+            return self.names.get(node) or self.assign(node, self.full(repr(node.value)))
         return self.names.get(node) or self.assign(node, self.operation(node, [self(a) for a in node.args]))
 
     def operation(self, node: Node, x: list[str]) -> str:
