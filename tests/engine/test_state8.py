@@ -254,6 +254,16 @@ def test_an_option_that_became_wrong_is_refused_at_the_step(begun, name, value, 
     assert all(map(torch.equal, tensors(ps, opt), before))
 
 
+def test_an_option_that_became_wrong_is_refused_by_eval():
+    ps, opt, grads = train(dlopt.ScheduleFreeAdamW, "numpy")
+    go(ps, opt, grads[:1], "numpy")
+    before = [t.clone() for t in tensors(ps, opt)]
+    opt.param_groups[0]["writing"] = "nonsense"
+    with pytest.raises(ValueError, match="Invalid writing: 'nonsense'"):
+        opt.eval()
+    assert all(map(torch.equal, tensors(ps, opt), before)) and opt.param_groups[0]["train_mode"]
+
+
 def test_8_bits_asked_for_later_are_refused_as_at_the_start():
     p = torch.ones(SMALLEST, requires_grad=True)
     p.grad = torch.ones_like(p)
