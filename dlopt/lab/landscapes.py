@@ -36,6 +36,7 @@ class Landscape:
         log_scale: whether levels are best spaced by the logarithm of f above the minimum.
         source: where the function comes from.
         constants: keyword arguments of `f` and `grad`.
+        call: the call that makes it, if a function does.
 
     Example:
         >>> rosenbrock = LANDSCAPES["rosenbrock"]
@@ -53,6 +54,7 @@ class Landscape:
     source: str
     log_scale: bool = False
     constants: Mapping[str, float] = field(default_factory=dict)
+    call: str = ""
 
     def __call__(self, x: Any, y: Any) -> Any:
         """Values at numbers or float64 arrays x, y of shapes that broadcast."""
@@ -135,7 +137,7 @@ def quadratic(condition: float = 100.0) -> Landscape:
     return Landscape(
         "quadratic", lf.quadratic_f, lf.quadratic_grad, ((0.0, 0.0),), 0.0, (-4.0, 1.0),
         (-5.0, 5.0, -2.0, 2.0), "the model of a minimum; Polyak 1964, USSR Comp. Math. 4(5)",
-        constants={"h": float(condition)},
+        constants={"h": float(condition)}, call=f"quadratic({float(condition)!r})",
     )  # fmt: skip
 
 
@@ -159,7 +161,7 @@ def ravine(condition: float = 100.0, angle: float = math.pi / 6) -> Landscape:
     return Landscape(
         "ravine", lf.ravine_f, lf.ravine_grad, ((0.0, 0.0),), 0.0, (-4.0, -1.0), (-5.0, 5.0, -4.0, 4.0),
         "a quadratic in turned coordinates; Goh 2017, Distill, doi:10.23915/distill.00006",
-        constants=constants,
+        constants=constants, call=f"ravine({float(condition)!r}, {float(angle)!r})",
     )  # fmt: skip
 
 

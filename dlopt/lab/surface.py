@@ -153,9 +153,9 @@ def path_surface(
     """The loss over the plane that holds most of some training paths (Li et al. 2018, section 7.2).
 
     Random directions would hold next to nothing of a path. The plane goes through the mean of the paths' ends, along
-    the two principal directions of all points as seen from there; with one path this is the paper's. The directions
-    have length 1, so coordinates are distances between parameters. What the plane does not hold, it does not show: a
-    trace says how much that is, and has the loss at its true points.
+    the two principal directions of all points as seen from there; the paper's, of one path, are those of its points
+    about their mean. The directions have length 1, so coordinates are distances between parameters. What the plane
+    does not hold, it does not show: a trace says how much that is, and has the loss at its true points.
 
     Args:
         model: of the architecture whose parameters the paths hold; it is left as it is.

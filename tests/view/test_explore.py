@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from types import FunctionType
 
 import numpy as np
 import pytest
@@ -13,17 +14,21 @@ from traitlets import TraitError
 import dlopt
 from dlopt.engine import RuleOptimizer, xp
 from dlopt.lab.counter_noise import counter_noise
-from dlopt.lab.landscapes import LANDSCAPES, quadratic
+from dlopt.lab.landscapes import LANDSCAPES, quadratic, ravine
 from dlopt.view import explore
 from dlopt.view.explore import controls, entrants
 from dlopt.view.explore.widget import source
 from dlopt.view.style import PALETTE
 
-STATE = ("landscape", "start", "optimizers", "steps", "noise", "seed", "view")
+STATE = ("landscape", "start", "optimizers", "steps", "noise", "seed", "step", "view")
 
 
 def mine(g, p, *, lr):
     return -lr * xp.sign(g)
+
+
+def plain(g, p, *, lr):
+    return -lr * g
 
 
 class Mine(RuleOptimizer):
@@ -131,13 +136,46 @@ def test_noise_is_added_to_the_gradient():
     [
         lambda: explore.landscape(),
         lambda: explore.landscape(quadratic(7.0), optimizers=[(Mine, {"lr": 0.3}), mine, "Adam"], noise=0.5, seed=3),
+        lambda: explore.landscape(ravine(50.0, 0.3), step=17),
+        lambda: explore.landscape(replace(quadratic(7.0), name="bowl"), steps=50, step=0),
         lambda: explore.landscape("beale", start=(1, 2), optimizers=[("AdamW", {"betas": (0.5, 0.9)})], view="solid"),
     ],
 )
 def test_its_python_makes_the_same_explorer(explorer):
     explorer = explorer()
-    scope = {"explore": explore, "Mine": Mine, "mine": mine, "quadratic": quadratic(7.0)}
-    assert state(eval(explorer.python(), scope)) == state(explorer)
+    scope = {"explore": explore, "Mine": Mine, "mine": mine, "quadratic": quadratic, "ravine": ravine}
+    made = eval(explorer.python(), scope | {"bowl": replace(quadratic(7.0), name="bowl")})
+    assert state(made) == state(explorer)
+    np.testing.assert_array_equal(made.paths(), explorer.paths())
+
+
+def called(name, rule):
+    """A copy of a rule or class, by another name."""
+    made = type(name, (rule,), {}) if isinstance(rule, type) else FunctionType(rule.__code__, rule.__globals__, name)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "said"),
+    [
+        ([(mine, {"lr": 0.1}), (called("mine", plain), {"lr": 0.01})], "two different optimizers are called 'mine'"),
+        ([Mine, called("Mine", Mine)], "two different optimizers are called 'Mine'"),
+        (["Adam", called("Adam", Mine)], "Adam is the name of an optimizer of dlopt"),
+        ([called("Adam", Mine)], "Adam is the name of an optimizer of dlopt"),
+    ],
+)
+def test_a_name_means_one_optimizer(optimizers, said):
+    with pytest.raises(ValueError, match=said):
+        explore.landscape(optimizers=optimizers)
+
+
+def test_one_rule_may_run_twice_and_be_written_anew():
+    explorer = explore.landscape("booth", optimizers=[(mine, {"lr": 0.1}), (mine, {"lr": 0.2})], steps=3)
+    assert np.abs(np.diff(explorer.paths(), axis=1)).max((1, 2)) == pytest.approx([0.1, 0.2])
+    explorer.optimizers = [(called("mine", plain), {"lr": 0.01})]
+    assert np.diff(explorer.paths(), axis=1)[0, 0] == pytest.approx(
+        -0.01 * np.array(LANDSCAPES["booth"].gradient(-7, -5))
+    )
 
 
 def test_traits_can_be_set_with_classes_and_rules():
@@ -158,6 +196,31 @@ def test_a_browser_may_set_landscape_start_and_rates_together():
     assert explorer.optimizers == [{"name": "SGD", "hyper": {"lr": 1e-4}}]
 
 
+def test_a_setting_that_only_a_switch_can_take_is_shown_and_no_more():
+    explorer = explore.landscape(optimizers=["SGD", "Adam"])
+    switched = {"name": "SGD", "hyper": {"lr": 0.01, "nesterov": True}}
+    explorer.set_state({"optimizers": [switched, explorer.optimizers[1]]})
+    assert explorer.optimizers[0] == switched
+    assert np.isfinite(explorer.paths()).all((1, 2)).tolist() == [False, True]
+    explorer.landscape = "booth"
+    assert explorer.start == LANDSCAPES["booth"].start
+    assert explorer.optimizers[0]["hyper"] == {"lr": 0.03, "nesterov": True}
+    with pytest.raises(ValueError, match="Nesterov momentum requires a momentum"):
+        eval(explorer.python(), {"explore": explore})
+    with pytest.raises(ValueError, match="Nesterov momentum requires a momentum"):
+        explorer.optimizers = [switched]
+
+
+@pytest.mark.parametrize("order", [("landscape", "start", "steps", "step"), ("start", "step", "steps", "landscape")])
+def test_what_is_set_together_stays_as_it_is_set(order):
+    explorer, given = explore.landscape(), {"landscape": "booth", "start": (1.0, 1.0), "steps": 50, "step": 10}
+    with explorer.hold_trait_notifications():
+        for name in order:
+            setattr(explorer, name, given[name])
+    assert {name: getattr(explorer, name) for name in given} == given
+    assert explorer.optimizers[0]["hyper"] == {"lr": 0.03, "momentum": 0.9}, "its rates follow: nobody has set them"
+
+
 @pytest.mark.parametrize(
     "given, said",
     [
@@ -171,6 +234,7 @@ def test_a_browser_may_set_landscape_start_and_rates_together():
         ({"steps": 0}, "steps=0"),
         ({"noise": -1.0}, "noise=-1.0"),
         ({"seed": -1}, "seed=-1"),
+        ({"step": 201}, "step=201 must be between 0 and 200"),
     ],
 )
 def test_wrong_values_are_refused(given, said):

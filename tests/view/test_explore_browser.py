@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from dlopt.engine import xp
-from dlopt.lab.landscapes import LANDSCAPES
+from dlopt.lab.landscapes import LANDSCAPES, quadratic
 from dlopt.view import explore
 
 from .pages import colours, copied, dragged, ready, set_slider, settle
-from .test_explore import Odd, outside, state
+from .test_explore import Odd, mine, outside, state
 
 FOUR = [("SGD", {"lr": 1e-3}), ("SGD", {"lr": 1e-3, "momentum": 0.9}), ("Adam", {"lr": 0.05}), ("RAdam", {"lr": 0.05})]
 
@@ -232,10 +232,10 @@ def test_a_wrong_link_changes_nothing(show, fragment):
 
 def test_the_python_it_copies_makes_the_same_explorer(show):
     explorer = explore.landscape(
-        "beale", optimizers=[("Adam", {"betas": (0.8, 0.9), "amsgrad": True}), "SGD"], noise=0.25
+        quadratic(7.0), optimizers=[("Adam", {"betas": (0.8, 0.9), "amsgrad": True}), mine], noise=0.25, step=17
     )
     text = copied(show(explorer), "Copy Python")
-    assert state(eval(text, {"explore": explore})) == state(explorer)
+    assert state(eval(text, {"explore": explore, "quadratic": quadratic, "mine": mine})) == state(explorer)
 
 
 def test_copying_is_confirmed(show):
@@ -243,6 +243,46 @@ def test_copying_is_confirmed(show):
     page.get_by_role("button", name="Copy Python").click()
     page.wait_for_function("document.querySelector('.told').textContent === 'Copied.'")
     assert page.evaluate("navigator.clipboard.readText()").startswith("explore.landscape(")
+
+
+def square(p, *, lr):
+    return lr * p * p
+
+
+wanted = square
+del square  # as if it had been imported under the other name only
+
+
+def hiding(g, p, square, *, lr):
+    square = square + wanted(g, lr=lr)
+    return -lr * g / (1 + xp.sqrt(square)), square
+
+
+def test_an_argument_does_not_hide_a_function(show):
+    explorer = explore.landscape("booth", optimizers=[(hiding, {"lr": 0.5}), "SGD"], steps=30)
+    np.testing.assert_allclose(paths(show(explorer)), explorer.paths(), rtol=1e-11, atol=1e-11)
+
+
+def test_where_one_path_fails_the_others_go_on(show):
+    explorer = explore.landscape("booth", optimizers=[mine, "SGD"], steps=30)
+    explorer.code = explorer.code.replace("mine(g, p, {lr}) {", "mine(g, p, {lr}) { throw new Error('lost');")
+    page = show(explorer)
+    first, second = paths(page)
+    assert np.isnan(first).all()
+    np.testing.assert_allclose(second, explorer.paths()[1], rtol=1e-11, atol=1e-11)
+    assert page.locator(".messages").inner_text() == "mine: Error: lost"
+
+
+def test_a_small_region_with_numbers_is_seen(show):
+    """One point of the grid, which a sample of every seventh would miss."""
+    made = replace(LANDSCAPES["booth"], name="hole", f=hole_f, grad=half_grad, start=(0.0, 0.0))
+    page = show(explore.landscape(made))
+    settle(page)
+    assert "hole gives no number in a part of the picture" in page.locator(".messages").inner_text()
+
+
+def hole_f(x, y):
+    return xp.sqrt(0.001 - x * x - y * y)
 
 
 def nan_f(x, y):

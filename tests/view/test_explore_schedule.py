@@ -19,7 +19,7 @@ from .pages import colours, copied, frames, ready, set_slider, settle
 
 racer = pytest.importorskip("py_mini_racer", reason="mini-racer runs the translated code")
 
-STATE = ("schedules", "lr", "momentum", "noise", "steps", "seed", "recorded")
+STATE = ("schedules", "lr", "momentum", "noise", "steps", "seed", "step", "recorded")
 
 
 def sawtooth(t):
@@ -157,17 +157,67 @@ def test_losses_are_those_of_sgd_by_hand():
     np.testing.assert_allclose(explorer.losses()[0], total, rtol=1e-12)
 
 
-def test_its_python_makes_the_same_explorer():
-    explorer = explore.schedule(["step", ("linear", {"warmup": 5}), sawtooth], lr=0.02, steps=50, recorded="0.4")
-    made = eval(explorer.python(), {"explore": explore, "my_sawtooth": sawtooth})
+OWN = {"explore": explore, "sawtooth": sawtooth, **vars(schedules)}  # what a reader has who has made such an explorer
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        sawtooth,
+        schedules.constant(0.5),
+        schedules.linear(40) * schedules.step(15, gamma=0.5),
+        schedules.sequential([schedules.constant(0.5), schedules.cosine(20)], [7]),
+    ],  # fmt: skip
+)
+def test_its_python_makes_the_same_explorer(own):
+    explorer = explore.schedule(["step", ("linear", {"warmup": 5}), own], lr=0.02, steps=50, step=7, recorded="0.4")
+    made = eval(explorer.python(), OWN)
     assert state(made) == state(explorer)
+    np.testing.assert_array_equal(made.factors(), explorer.factors())
+
+
+def linear(t):
+    return 1 - t / 100
+
+
+def other_sawtooth(t):
+    return 1 / (1 + t)
+
+
+other_sawtooth.__name__ = "sawtooth"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([sawtooth, other_sawtooth], "two different schedules are called 'sawtooth'"),
+        ([linear], "linear is the name of a family of schedules"),
+    ],
+)
+def test_a_name_means_one_schedule(given, said):
+    with pytest.raises(ValueError, match=said):
+        explore.schedule(given)
+
+
+def test_one_schedule_may_stand_twice_and_be_written_anew():
+    explorer = explore.schedule([sawtooth, schedules.Formula(sawtooth), hopeless, hopeless], steps=8)
+    assert [each["name"] for each in explorer.schedules] == ["sawtooth", "sawtooth", "hopeless", "hopeless"]
+    explorer.schedules = [other_sawtooth]
+    assert explorer.factors()[0, 1] == 0.5
+
+
+def test_a_setting_that_only_a_slider_can_take_is_refused_in_the_words_of_the_page():
+    explorer = explore.schedule(["cosine"])
+    explorer.set_state({"schedules": [{"name": "cosine", "hyper": {"warmup": 400}}]})
+    with pytest.raises(ValueError, match="a warm-up of 400 steps leaves none of 300"):
+        eval(explorer.python(), OWN)
 
 
 def test_traits_can_be_set():
     explorer = explore.schedule()
     explorer.schedules = ["exponential", schedules.constant(0.5)]
-    assert [each["name"] for each in explorer.schedules] == ["exponential", "my_constant"]
-    assert '"my_constant"' in explorer.code
+    assert [each["name"] for each in explorer.schedules] == ["exponential", "constant(factor=0.5)"]
+    assert '"constant(factor=0.5)"' in explorer.code
     explorer.steps = 20
     assert explorer.step == 20 and explorer.factors().shape == (2, 21)
 
@@ -274,16 +324,20 @@ def test_schedules_come_and_go(show):
 
 
 def test_a_link_and_python_bring_back_its_state(show):
-    explorer = explore.schedule(["step", "linear"])
+    explorer = explore.schedule(["step", "linear", sawtooth])
     page = show(explorer)
+    page.get_by_label("back to the start").click()
+    page.get_by_label("one step").click()
     page.get_by_label("noise, typed").fill("0.25")
     page.get_by_label("gamma of step, schedule 1, typed").fill("0.5")
     changed = numbers(page, "Losses")
-    made = eval(copied(page, "Copy Python"), {"explore": explore})
-    assert (made.noise, made.schedules[0]) == (0.25, {"name": "step", "hyper": {"gamma": 0.5}})
+    made = eval(copied(page, "Copy Python"), OWN)
+    assert (made.noise, made.step, made.schedules[0]) == (0.25, 1, {"name": "step", "hyper": {"gamma": 0.5}})
+    assert made.schedules[1:] == explorer.schedules[1:]
     link = copied(page, "Copy link")
     again = show(explorer, fragment="#" + link.split("#")[1])
     np.testing.assert_array_equal(numbers(again, "Losses"), changed)
+    assert again.locator(".count").inner_text() == "1 / 300"
     wrong = show(explorer, fragment="#explorer-1.e30")
     np.testing.assert_allclose(numbers(wrong, "Losses"), explorer.losses(), rtol=1e-9)
 
@@ -291,9 +345,9 @@ def test_a_link_and_python_bring_back_its_state(show):
 @pytest.mark.parametrize(
     ("schedule", "said"),
     [
-        (hopeless, "my_hopeless: its factor at step 0 is NaN"),
+        (hopeless, "hopeless: its factor at step 0 is NaN"),
         (lambda t: max(t, 1), "GrammarError"),
-        (lambda t, lr: t, "my_own: "),
+        (lambda t, lr: t, "<lambda>: "),
     ],
 )
 def test_what_goes_wrong_is_said(show, schedule, said):

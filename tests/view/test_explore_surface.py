@@ -1,5 +1,7 @@
 """The surface explorer as Python sees it, and in a browser from the disk, with the network off and no kernel."""
 
+import base64
+import json
 import re
 
 import numpy as np
@@ -84,6 +86,9 @@ def test_another_surface_brings_its_own_paths():
     assert (explorer.paths, explorer.step) == (["straight", "round"], 30)
     explorer.set_state({"surface": "bowl", "paths": [], "step": 7})
     assert (explorer.surface, explorer.paths, explorer.step) == ("bowl", [], 7)
+    with explorer.hold_trait_notifications():
+        explorer.step, explorer.surface = 3, "walked"
+    assert (explorer.surface, explorer.paths, explorer.step) == ("walked", ["straight", "round"], 3)
 
 
 def test_its_python_makes_the_same_explorer():
@@ -267,9 +272,23 @@ def test_a_link_brings_back_its_state(show):
     settle(again)
     assert again.get_by_label("View").input_value() == "solid"
     assert not again.get_by_role("checkbox", name="round").is_checked()
-    wrong = show(explorer, fragment="#explorer-1.e30")
-    settle(wrong)
-    assert wrong.get_by_role("checkbox", name="round").is_checked()
+    for state in (b"{}", json.dumps({**LINKED, "step": 31}).encode()):
+        wrong = show(explorer, fragment="#explorer-1." + base64.urlsafe_b64encode(state).decode().rstrip("="))
+        settle(wrong)
+        assert wrong.get_by_role("checkbox", name="round").is_checked()
+
+
+LINKED = {"surface": "walked", "beside": "", "paths": [], "step": 30, "view": "plane", "colour": "log", "probe": [0, 0]}
+
+
+def test_a_link_may_hold_what_python_takes(show):
+    explorer = explore.surface([bowl(), walked()])
+    for name, value in (LINKED | {"surface": "bowl", "paths": ["round"], "step": 7}).items():
+        setattr(explorer, name, value)
+    link = copied(show(explorer), "Copy link")
+    again = show(explore.surface([bowl(), walked()]), fragment="#" + link.split("#")[1])
+    made = eval(copied(again, "Copy Python"), {"explore": explore, "surfaces": [bowl(), walked()]})
+    assert state(made) == state(explorer)
 
 
 @pytest.mark.parametrize(

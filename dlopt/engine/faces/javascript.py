@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from dlopt.engine import writing
-from dlopt.engine.faces.javascript_printers import FunctionPrinter, MethodPrinter, js_name, js_object
+from dlopt.engine.faces.javascript_printers import FunctionPrinter, MethodPrinter, js_object
+from dlopt.engine.lowering import element, lower, scalar
 from dlopt.engine.program import BEFORE
 from dlopt.engine.rule import rule_of
 
@@ -34,12 +35,12 @@ def javascript(function: Callable[..., Any]) -> str:
     function returns, several values as an array.
 
     Raises:
-        GrammarError: `function` is outside the grammar.
+        GrammarError: `function` is outside the grammar, or uses a comparison as a number.
 
     Example:
         >>> from dlopt.sgd.sgd import sgd
         >>> print(javascript(sgd))
-        function sgd(g, p, {lr}) {
+        function $sgd(g, p, {lr}) {
           return ((-lr) * g);
         }
     """
@@ -55,7 +56,7 @@ class Translator:
         >>> from dlopt.sgd.sgd import sgd, heavy_ball
         >>> translator = Translator()
         >>> translator.function(sgd), translator.function(heavy_ball), translator.function(sgd)
-        ('sgd', 'heavy_ball', 'sgd')
+        ('$sgd', '$heavy_ball', '$sgd')
     """
 
     def __init__(self) -> None:
@@ -73,10 +74,11 @@ class Translator:
             The name it has in :meth:`source`.
 
         Raises:
-            GrammarError: it is outside the grammar.
+            GrammarError: it is outside the grammar, or uses a comparison as a number.
         """
         if (function, named) not in self._names:
             rule = rule_of(function, also=_ALSO)
+            lower(rule, [*map(element, rule.elements)], {name: scalar(name) for name in rule.scalars})  # types fit
             called = {name: self.function(other.function) for name, other in rule.calls.items()}
             self._names[function, named] = name = self._free(rule.name)
             self._written.append(FunctionPrinter(rule, called).declaration(name, named))
@@ -139,9 +141,10 @@ class Translator:
         return self._names[key]
 
     def _free(self, name: str) -> str:
-        taken, wanted, k = set(self._names.values()), js_name(name), 2
+        """A name that no Python name can take, so that no argument hides a function."""
+        taken, wanted, k = set(self._names.values()), f"${name}", 2
         while wanted in taken:
-            wanted, k = f"{js_name(name)}_{k}", k + 1
+            wanted, k = f"${name}_{k}", k + 1
         return wanted
 
 

@@ -116,6 +116,8 @@ class FunctionPrinter(_Expressions):
                     return f"({values[0]} ? {values[1]} : {values[2]})"
                 if name == "stored":
                     return values[0]
+                if name == "sign":
+                    return f"(Math.sign({values[0]}) + 0)"  # NumPy's sign of -0 is 0
                 return f"Math.{_MATH.get(name, name)}({', '.join(values)})"
             case ast.Call(func=ast.Name(id=name), args=arguments, keywords=keywords):
                 values = [self.expression(a) for a in arguments]

@@ -14,6 +14,7 @@ const dlopt = (() => {
 
   // Math.pow is off by a bit one time in ten; Python's is not. Whole exponents are multiplied out.
   function power(base, exponent) {
+    if (base === 1 || (base === -1 && Math.abs(exponent) === Infinity)) return 1; // as C has it
     if (exponent === 0.5 && base > 0) return Math.sqrt(base);
     if (!(Number.isInteger(exponent) && exponent >= 0 && exponent < 2 ** 31 && Math.abs(base) < 1e150)) {
       return base ** exponent;

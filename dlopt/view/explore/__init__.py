@@ -33,6 +33,7 @@ def landscape(
     steps: int = 200,
     noise: float = 0.0,
     seed: int = 0,
+    step: int | None = None,
     view: str = "plane",
 ) -> LandscapeExplorer:
     """Up to four optimizers on a function of two variables, with a slider for every hyperparameter.
@@ -44,22 +45,22 @@ def landscape(
         landscape: a name in `dlopt.lab.LANDSCAPES`, or a `Landscape`.
         start: first point; the landscape's own by default.
         optimizers: one to four, each a name among dlopt's, a subclass of `RuleOptimizer` or a bare rule; alone, or
-            in a pair with its hyperparameters. A learning rate that is not given is fitted to the landscape: for
-            methods whose step is proportional to the gradient half of 1 / curvature, for others a hundredth of the
-            picture's width.
+            in a pair with its hyperparameters. A name means one optimizer only. A learning rate that is not given is
+            fitted to the landscape: for methods whose step is proportional to the gradient half of 1 / curvature, for
+            others a hundredth of the picture's width.
         steps: 1 to 5000.
         noise: standard deviation of what is added to each component of the gradient, in its units; the same for
             every optimizer.
         seed: of the noise, 0 to 2^24.
+        step: how far they are played; to the end by default.
         view: "plane", level lines seen from above, or "solid", a surface that can be turned.
 
     Returns:
-        A widget. Its traits `landscape`, `start`, `optimizers`, `steps`, `noise`, `seed`, `view` and `step`
-        (how much is played) can be read and set. ``paths()`` gives what is drawn, computed in
+        A widget. Its traits are the arguments, and can be read and set. ``paths()`` gives what is drawn, computed in
         Python; ``python()`` the call that makes it.
 
     Raises:
-        ValueError: a name is unknown, a number out of range, or a hyperparameter wrong.
+        ValueError: a name is unknown or means two things, a number is out of range, or a hyperparameter wrong.
         TypeError: an optimizer is none of dlopt's, or has no such hyperparameter.
         ImportError: anywidget is not installed; the message says how to get it.
 
@@ -72,7 +73,7 @@ def landscape(
     """
     from .landscape_explorer import LandscapeExplorer
 
-    return LandscapeExplorer(landscape, start, optimizers, steps=steps, noise=noise, seed=seed, view=view)
+    return LandscapeExplorer(landscape, start, optimizers, step, steps=steps, noise=noise, seed=seed, view=view)
 
 
 def surface(
@@ -138,6 +139,7 @@ def schedule(
     noise: float = 1.0,
     steps: int = 300,
     seed: int = 0,
+    step: int | None = None,
     recorded: str | float | None = None,
 ) -> ScheduleExplorer:
     """Up to four learning-rate schedules with a control for every setting, and their effect on training.
@@ -154,14 +156,15 @@ def schedule(
         noise: standard deviation of what is added to each component of the gradient.
         steps: of the run, 2 to 2000. Families that have an end, end there.
         seed: of the first of 16 runs, whose mean loss is shown.
+        step: how much is played; all by default.
         recorded: the learning rate of the recorded runs: one of those in the record; the middle one by default.
 
     Returns:
-        A widget. Its traits are the arguments, and `step`, how much is played. ``factors()`` and ``losses()`` give
-        what the page computes, by Python; ``python()`` the call that makes it.
+        A widget. Its traits are the arguments. ``factors()`` and ``losses()`` give what the page computes, by Python;
+        ``python()`` the call that makes it.
 
     Raises:
-        ValueError: a name is unknown, or a number out of range.
+        ValueError: a name is unknown or means two things, or a number is out of range.
         TypeError: a schedule is none of these, or a family has no such setting.
         ImportError: anywidget is not installed; the message says how to get it.
 
@@ -171,4 +174,4 @@ def schedule(
     """
     from .schedule_explorer import ScheduleExplorer
 
-    return ScheduleExplorer(schedules, recorded, lr=lr, momentum=momentum, noise=noise, steps=steps, seed=seed)
+    return ScheduleExplorer(schedules, recorded, step, lr=lr, momentum=momentum, noise=noise, steps=steps, seed=seed)

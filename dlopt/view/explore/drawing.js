@@ -34,7 +34,7 @@ class LandscapeDrawing extends ExplorerView {
     const {field, surface, back} = this.backOf(landscape, state, this.plane, colours);
     const context = sized(this.canvas, width, height);
     this.canvas.style.height = `${height}px`;
-    if (field.finite < 1e-9) return [`${state.landscape} gives no number anywhere in the picture (NaN).`];
+    if (!field.finite) return [`${state.landscape} gives no number anywhere in the picture (NaN).`];
     if (state.view === "solid") drawSolid(context, surface, this.plane, walks, state.step, this.turned, colours);
     else drawPlane(context, back, this.plane, walks, state.step, colours);
     this.placeHandle(state, width, height);

@@ -26,12 +26,14 @@ class Entrant:
         cls: the class; None for a rule outside the grammar.
         given: hyperparameters that the class cannot do without.
         error: why it cannot run anywhere.
+        of: the class or rule that it is.
     """
 
     name: str
     cls: Any
     given: Mapping[str, Any] = field(default_factory=dict)
     error: GrammarError | None = None
+    of: Any = None
 
     @property
     def public(self) -> bool:
@@ -54,7 +56,7 @@ def public_optimizers() -> dict[str, Entrant]:
     >>> "Adam" in public_optimizers(), "Muon" in public_optimizers()
     (True, False)
     """
-    found = {name: Entrant(name, cls) for name in dlopt.__all__ if (cls := _public(name))}
+    found = {name: Entrant(name, cls, of=cls) for name in dlopt.__all__ if (cls := _public(name))}
     return {name: entrant for name, entrant in found.items() if entrant.in_browser}
 
 
@@ -82,22 +84,23 @@ def split(each: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def admit(
-    which: Any, hyper: dict[str, Any], rates: Mapping[str, float], known: Mapping[str, Entrant]
+    which: Any, hyper: dict[str, Any], rates: Mapping[str, float], known: Mapping[str, Entrant], as_it_is: bool = False
 ) -> tuple[Entrant, dict[str, Any]]:
     """The entrant that `which` means, and its hyperparameters with a learning rate.
 
     Args:
         rates: see :func:`controls.learning_rates`.
         known: entrants that a name may mean, besides the public ones.
+        as_it_is: the hyperparameters are complete, and none of them is refused.
 
     Raises:
-        ValueError: no optimizer has that name, or a hyperparameter is wrong.
+        ValueError: no optimizer has that name, or one of dlopt's has it already; or a hyperparameter is wrong.
         TypeError: `which` is no optimizer, or has no such hyperparameter.
     """
     name = which if isinstance(which, str) else getattr(which, "__name__", repr(which))
     lr = rates[controls.rate_kind(name)]
     entrant = _entrant(which, name, hyper, lr, known)
-    if not entrant.in_browser:
+    if as_it_is or not entrant.in_browser:
         return entrant, hyper
     param = [torch.zeros(1, requires_grad=True)]
     made = entrant.made(param, hyper)
@@ -110,12 +113,14 @@ def _entrant(which: Any, name: str, hyper: dict[str, Any], lr: float, known: Map
             return known[which]
         if _public(which) is None:
             raise ValueError(f"no optimizer is called {which!r}; there are {', '.join(public_optimizers())}")
-        return Entrant(which, _public(which))
+        return Entrant(which, _public(which), of=_public(which))
+    if _public(name) not in (None, which):
+        raise ValueError(f"{name} is the name of an optimizer of dlopt: give yours another")
     if isinstance(which, FunctionType):
         try:
-            return Entrant(name, controls.optimizer_of(which, hyper, lr))
+            return Entrant(name, controls.optimizer_of(which, hyper, lr), of=which)
         except GrammarError as error:
-            return Entrant(name, None, error=error)
+            return Entrant(name, None, error=error, of=which)
     if isinstance(which, type) and issubclass(which, RuleOptimizer):
-        return Entrant(name, which, {} if _public(name) is which else hyper)
+        return Entrant(name, which, {} if _public(name) is which else hyper, of=which)
     raise TypeError(f"{name} is no optimizer of dlopt: pass a name, a subclass of RuleOptimizer, or a rule")

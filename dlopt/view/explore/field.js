@@ -10,11 +10,11 @@ function fieldOf({f, domain: [left, right, low, high]}, scale = null) {
     const y = low + (high - low) * j / (DOWN - 1);
     for (let i = 0; i < ACROSS; i++) z[j * ACROSS + i] = f(left + (right - left) * i / (ACROSS - 1), y);
   }
-  const sample = z.filter((value, k) => k % 7 === 0 && Number.isFinite(value)).sort();
+  const numbers = z.filter(Number.isFinite), sample = numbers.filter((_, k) => k % 7 === 0).sort();
   const at = (q) => sample[Math.min(sample.length - 1, Math.floor(q * sample.length))];
   const quantiles = Float64Array.from({length: 129}, (_, k) => at(k / 128));
   const wanted = Array.from({length: LEVELS}, (_, k) => at(((k + 0.6) / LEVELS) ** 1.7));
-  const finite = sample.length / Math.ceil(z.length / 7);
+  const finite = numbers.length / z.length;
   const place = scale?.place ?? ((value) => rank(quantiles, value));
   return {z, quantiles, levels: scale?.levels ?? [...new Set(wanted)], finite, place, scale};
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,7 @@ class LandscapeExplorer(Explorer):
         landscape: str | Landscape,
         start: Any,
         optimizers: Iterable[Any],
+        step: int | None,
         **settings: Any,
     ) -> None:
         self._own: dict[str, Landscape] = {}
@@ -57,10 +58,9 @@ class LandscapeExplorer(Explorer):
             landscape = landscape.name
         here = self._landscape(landscape)
         first = here.start if start is None else tuple(start)
-        super().__init__(landscape=landscape, start=first, step=settings["steps"], **settings)
+        step = settings["steps"] if step is None else step
+        super().__init__(landscape=landscape, start=first, step=step, **settings)
         self.optimizers = list(optimizers)
-        self.observe(self._elsewhere, "landscape")
-        self.observe(self._longer, "steps")
 
     def paths(self) -> np.ndarray:
         """Where the optimizers go, by the NumPy face: float64 of shape ``(optimizers, steps + 1, 2)``.
@@ -84,13 +84,17 @@ class LandscapeExplorer(Explorer):
         return np.full((self.steps + 1, 2), math.nan)
 
     def python(self) -> str:
-        """The call that makes this explorer, as "Copy Python" on the page gives it."""
-        name = self.landscape if self.landscape in self._own else repr(self.landscape)
+        """The call that makes this explorer, as "Copy Python" on the page gives it.
+
+        Optimizers and landscapes of the reader's own go by their names. What Python refuses and sliders allow, such as
+        Nesterov momentum without any, the call refuses in the words of the page.
+        """
+        name = tables.written(self._landscape(self.landscape))
         pairs = []
         for each in self.optimizers:
             who = repr(each["name"]) if self._known[each["name"]].public else each["name"]
             pairs.append(f"({who}, {each['hyper']!r})")
-        rest = ", ".join(f"{key}={getattr(self, key)!r}" for key in ("steps", "noise", "seed", "view"))
+        rest = ", ".join(f"{key}={getattr(self, key)!r}" for key in ("steps", "noise", "seed", "step", "view"))
         return f"explore.landscape({name}, start={self.start!r}, optimizers=[{', '.join(pairs)}], {rest})"
 
     def still(self) -> Figure:
@@ -109,18 +113,14 @@ class LandscapeExplorer(Explorer):
             note = f"The landscape {self.landscape} has no values to draw in its domain."
             return Figure(f'<svg role="img" aria-label="{note}" viewBox="0 0 460 20"></svg>', note)
 
-    def _elsewhere(self, change: Any) -> None:
-        """Another landscape, set from Python: its own start, learning rates of its scale."""
-        if not self._from_browser:
-            self.start = self._landscape(self.landscape).start
-            self.optimizers = [
-                (each["name"], {k: v for k, v in each["hyper"].items() if k != "lr"}) for each in self.optimizers
-            ]
-
-    def _longer(self, change: Any) -> None:
-        """Another number of steps, set from Python: all of them are seen."""
-        if not self._from_browser:
-            self.step = self.steps
+    def follows(self, was: Mapping[str, Any]) -> dict[str, Any]:
+        """From another landscape its own start and rates of its scale; from another number of steps, all are seen."""
+        found: dict[str, Any] = {}
+        if self.landscape != was["landscape"]:
+            here = self._landscape(self.landscape)
+            rates = controls.learning_rates(here)
+            found = {"start": here.start, "optimizers": [_refitted(rates, **each) for each in self.optimizers]}
+        return found | ({"step": self.steps} if self.steps != was["steps"] else {})
 
     def _landscape(self, name: str) -> Landscape:
         found = self._own.get(name) or LANDSCAPES.get(name)
@@ -157,7 +157,7 @@ class LandscapeExplorer(Explorer):
 
     @traitlets.validate("step")
     def _check_step(self, proposal: Any) -> int:
-        return _within("step", proposal["value"], 0, MOST_STEPS)
+        return _within("step", proposal["value"], 0, self.steps)
 
     @traitlets.validate("optimizers")
     def _check_optimizers(self, proposal: Any) -> list[dict[str, Any]]:
@@ -165,14 +165,21 @@ class LandscapeExplorer(Explorer):
         if not 1 <= len(given) <= MOST_OPTIMIZERS:
             raise ValueError(f"{len(given)} optimizers: an explorer shows 1 to {MOST_OPTIMIZERS} side by side")
         rates = controls.learning_rates(self._landscape(self.landscape))
-        known, checked = dict(self._known), []
+        known, here, checked = dict(self._known), dict[str, Entrant](), []
         for each in given:
-            entrant, hyper = admit(*split(each), rates, known)
+            entrant, hyper = admit(*split(each), rates, known, self._as_it_is)
+            if here.setdefault(entrant.name, entrant).of is not entrant.of:
+                raise ValueError(f"two different optimizers are called {entrant.name!r}: give one another name")
             known[entrant.name] = entrant
             checked.append({"name": entrant.name, "hyper": hyper})
         if known.keys() != self._known.keys() or any(known[name] is not self._known[name] for name in known):
             self._known, self.code = known, self._translated(known)
         return checked
+
+
+def _refitted(rates: Mapping[str, float], name: str, hyper: dict[str, Any]) -> dict[str, Any]:
+    """An entry of the trait with the learning rate of another landscape."""
+    return {"name": name, "hyper": hyper | {"lr": rates[controls.rate_kind(name)]} if "lr" in hyper else hyper}
 
 
 def _within(name: str, value: Any, low: float, high: float) -> Any:

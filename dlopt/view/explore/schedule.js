@@ -162,7 +162,7 @@ class ScheduleView extends ExplorerView {
   pythonCall() {
     const {schedules, ...rest} = this.state, own = ({name}) => this.tables.schedules[name]?.own;
     const pairs = schedules.map((each) => own(each) ? each.name : `(${python(each.name)}, ${python(each.hyper)})`);
-    const values = ["lr", "momentum", "noise", "steps", "seed"].map((key) => `${key}=${rest[key]}`);
+    const values = ["lr", "momentum", "noise", "steps", "seed", "step"].map((key) => `${key}=${rest[key]}`);
     return `explore.schedule(\n    [${pairs.join(", ")}],\n    ${values.join(", ")}, recorded=${python(rest.recorded)},\n)`;
   }
 }

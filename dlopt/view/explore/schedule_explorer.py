@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping
 from types import FunctionType
@@ -15,7 +16,7 @@ import dlopt
 from dlopt.engine import faces
 from dlopt.engine.rule import GrammarError
 from dlopt.lab.counter_noise import counter_noise
-from dlopt.lab.schedule_families import composed
+from dlopt.lab.schedule_families import FAMILIES, composed
 from dlopt.lab.schedule_runs import recorded_runs
 from dlopt.sgd.schedules import Formula, Schedule
 from dlopt.view.figure import Figure
@@ -43,15 +44,16 @@ class ScheduleExplorer(Explorer):
     step = traitlets.Int(300).tag(sync=True)
     recorded = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, schedules: Iterable[Any], recorded: str | float | None, **settings: Any) -> None:
+    def __init__(
+        self, schedules: Iterable[Any], recorded: str | float | None, step: int | None, **settings: Any
+    ) -> None:
         self._own: dict[str, Schedule | Exception] = {}
         rates = recorded_runs()["config"]["rates"]
         rate = rates[len(rates) // 2] if recorded is None else recorded
         chosen = rate if isinstance(rate, str) else f"{rate:g}"
-        super().__init__(step=settings["steps"], recorded=chosen, **settings)
+        super().__init__(step=settings["steps"] if step is None else step, recorded=chosen, **settings)
         self.code = code(self._own)
         self.schedules = list(schedules)
-        self.observe(self._longer, "steps")
 
     def factors(self) -> np.ndarray:
         """The schedules' factors by Python: float64 of shape ``(schedules, steps + 1)``, NaN for one that cannot be."""
@@ -62,10 +64,14 @@ class ScheduleExplorer(Explorer):
         return np.array([self._losses(each) for each in self.factors()])
 
     def python(self) -> str:
-        """The call that makes this explorer, as "Copy Python" on the page gives it."""
+        """The call that makes this explorer, as "Copy Python" on the page gives it.
+
+        A function of the reader's own goes by its name, a `Schedule` as it prints itself. What Python refuses and
+        sliders allow, such as a warm-up longer than the run, the call refuses in the words of the page.
+        """
         named = [(each["name"], each["hyper"]) for each in self.schedules]
         pairs = [name if name in self._own else f"({name!r}, {hyper!r})" for name, hyper in named]
-        keys = ("lr", "momentum", "noise", "steps", "seed", "recorded")
+        keys = ("lr", "momentum", "noise", "steps", "seed", "step", "recorded")
         rest = ", ".join(f"{key}={getattr(self, key)!r}" for key in keys)
         return f"explore.schedule([{', '.join(pairs)}], {rest})"
 
@@ -114,27 +120,31 @@ class ScheduleExplorer(Explorer):
         optimizer.register_step_pre_hook(follow)
         return optimizer
 
-    def _longer(self, change: Any) -> None:
-        """Another number of steps, set from Python: all of them are seen."""
-        if not self._from_browser:
-            self.step = self.steps
+    def follows(self, was: Mapping[str, Any]) -> dict[str, Any]:
+        """Of another number of steps, all are seen."""
+        return {"step": self.steps} if self.steps != was["steps"] else {}
 
     @traitlets.validate("schedules")
     def _check_schedules(self, proposal: Any) -> list[dict[str, Any]]:
         given = list(proposal["value"])
         if not 1 <= len(given) <= MOST_SCHEDULES:
             raise ValueError(f"{len(given)} schedules: an explorer shows 1 to {MOST_SCHEDULES} side by side")
-        own = dict(self._own)
-        checked = [self._checked(each, own) for each in given]
-        if own.keys() != self._own.keys():
+        here: dict[str, Schedule | Exception] = {}
+        checked = [self._checked(each, here) for each in given]
+        if (own := self._own | here) != self._own:
             self._own, self.code = own, code(own)
         return checked
 
-    def _checked(self, each: Any, own: dict[str, Schedule | Exception]) -> dict[str, Any]:
-        """An entry of the trait; a schedule of the reader's own is put among `own`."""
+    def _checked(self, each: Any, here: dict[str, Schedule | Exception]) -> dict[str, Any]:
+        """An entry of the trait; a schedule of the reader's own is put among those that are `here`."""
         match each:
             case Schedule() | FunctionType():
-                return {"name": _name_in(own, *_as_schedule(each)), "hyper": {}}
+                name, own = _as_schedule(each)
+                if name in FAMILIES:
+                    raise ValueError(f"{name} is the name of a family of schedules: give yours another")
+                if here.setdefault(name, own) != own:
+                    raise ValueError(f"two different schedules are called {name!r}: give one another name")
+                return {"name": name, "hyper": {}}
             case {"name": str() as name, "hyper": Mapping() as hyper} | (str() as name, Mapping() as hyper):
                 pass
             case str() as name:
@@ -143,14 +153,17 @@ class ScheduleExplorer(Explorer):
                 raise TypeError(
                     f"a schedule is a family's name, a pair of it and settings, or a Schedule, not {each!r}"
                 )
-        if name not in own and not self._from_browser:
+        if name in self._own:
+            if here.setdefault(name, self._own[name]) != self._own[name]:
+                raise ValueError(f"two different schedules are called {name!r}: give one another name")
+        elif not self._as_it_is:
             composed(name, hyper, self.steps)  # refuses what is wrong
         return {"name": name, "hyper": as_json_settings(hyper)}
 
     @traitlets.validate("lr", "momentum", "noise", "steps", "seed", "step")
     def _check_number(self, proposal: Any) -> Any:
         name, value = proposal["trait"].name, proposal["value"]
-        low, high = _BOUNDS[name]
+        low, high = (0, self.steps) if name == "step" else _BOUNDS[name]
         if not low <= value <= high:
             raise ValueError(f"{name}={value} must be between {low:g} and {high:g}")
         return value
@@ -165,26 +178,15 @@ class ScheduleExplorer(Explorer):
 
 _BOUNDS = {
     "lr": (1e-9, 1e3), "momentum": (0, 0.9999), "noise": (0, 1e6), "steps": (2, MOST_STEPS), "seed": (0, 1e6),
-    "step": (0, MOST_STEPS),
 }  # fmt: skip
 
 
+@functools.cache
 def _as_schedule(given: Schedule | FunctionType) -> tuple[str, Schedule | Exception]:
-    """A name, and a schedule or what is wrong with it."""
+    """A name, and a schedule or what is wrong with it: of one function always the same."""
     if isinstance(given, Schedule):
-        return (given.function.__name__.strip("_") if given.function else "composed"), given
+        return given.function.__name__ if isinstance(given, Formula) and not given.hyper else repr(given), given
     try:
         return given.__name__, Formula(given)
     except (GrammarError, ValueError, TypeError) as error:
         return given.__name__, error
-
-
-def _name_in(own: dict[str, Schedule | Exception], name: str, schedule: Schedule | Exception) -> str:
-    """The name under which a schedule stands among `own`: its own, or with a number."""
-    base, k = (name if name.isidentifier() else "own"), 1
-    wanted = f"my_{base}"
-    while wanted in own and own[wanted] != schedule:
-        k += 1
-        wanted = f"my_{base}_{k}"
-    own[wanted] = schedule
-    return wanted

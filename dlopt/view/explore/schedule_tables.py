@@ -77,7 +77,7 @@ def tree(translator: Translator, schedule: Schedule) -> str:
 
     >>> from dlopt.sgd.schedules import constant
     >>> tree(Translator(), constant(0.5))
-    '{call: _constant, hyper: {"factor": 0.5}}'
+    '{call: $_constant, hyper: {"factor": 0.5}}'
     """
     if schedule.function is not None:
         return js_object({"call": translator.function(schedule.function), "hyper": json.dumps(schedule.hyper)})

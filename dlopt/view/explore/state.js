@@ -20,12 +20,11 @@ function moved(tables, landscape, {optimizers}) {
 }
 
 // The call that makes this state; what is the reader's own goes by its name.
-function pythonCall(tables, {landscape, start, optimizers, steps, noise, seed, view}) {
-  const where = tables.landscapes[landscape].own ? landscape : python(landscape);
+function pythonCall(tables, {landscape, start, optimizers, steps, noise, seed, step, view}) {
   const pairs = optimizers.map(({name, hyper}) =>
     `(${tables.optimizers[name]?.own ? name : python(name)}, ${python(hyper)})`);
-  return `explore.landscape(\n    ${where},\n    start=(${start.join(", ")}),\n    optimizers=[${pairs.join(", ")}],\n`
-    + `    steps=${steps}, noise=${noise}, seed=${seed}, view=${python(view)},\n)`;
+  return `explore.landscape(\n    ${tables.landscapes[landscape].written},\n    start=(${start.join(", ")}),\n    optimizers=[${pairs.join(", ")}],\n`
+    + `    steps=${steps}, noise=${noise}, seed=${seed}, step=${step}, view=${python(view)},\n)`;
 }
 
 function sensible(tables, given) {

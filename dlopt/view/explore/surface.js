@@ -168,10 +168,10 @@ class SurfaceView extends ExplorerView {
   }
 
   sensible(given) {
-    const surface = knownIn(this.tables.surfaces, given.surface) && this.tables.surfaces[given.surface];
-    const names = surface ? surface.traces.map(({name}) => name) : [];
-    return surface && (given.beside === "" || knownIn(this.tables.surfaces, given.beside))
-      && Array.isArray(given.paths) && given.paths.every((name) => names.includes(name)) && numberIn(given.step, 0, 1e6)
+    const traces = Object.values(this.tables.surfaces).flatMap((surface) => surface.traces), names = traces.map(({name}) => name);
+    const most = Math.max(0, ...traces.map(({loss}) => loss.length - 1));
+    return knownIn(this.tables.surfaces, given.surface) && (given.beside === "" || knownIn(this.tables.surfaces, given.beside))
+      && Array.isArray(given.paths) && given.paths.every((name) => names.includes(name)) && numberIn(given.step, 0, most)
       && ["plane", "solid"].includes(given.view) && ["log", "linear"].includes(given.colour)
       && given.probe?.length === 2 && given.probe.every((v) => numberIn(v, -1e9, 1e9, false));
   }

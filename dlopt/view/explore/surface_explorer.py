@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -54,7 +54,6 @@ class SurfaceExplorer(Explorer):
         }
         super().__init__(**chosen)
         self.code = self._tables()
-        self.observe(self._elsewhere, "surface")
 
     def python(self) -> str:
         """The call that makes this explorer, as "Copy Python" on the page gives it; `surfaces` are the reader's own."""
@@ -102,11 +101,12 @@ class SurfaceExplorer(Explorer):
         low, high = (float(end(values[np.isfinite(values)])) for end in (np.min, np.max))
         return (math.log10(low), math.log10(high)) if log and low > 0 else (low, high)
 
-    def _elsewhere(self, change: Any) -> None:
-        """Another surface, set from Python: all of its paths, to their ends."""
-        if not self._from_browser:
-            surface = self._surfaces[self.surface]
-            self.paths, self.step = [trace.name for trace in surface.traces], _last(surface)
+    def follows(self, was: Mapping[str, Any]) -> dict[str, Any]:
+        """On another surface all of its paths are seen, to their ends."""
+        if self.surface == was["surface"]:
+            return {}
+        surface = self._surfaces[self.surface]
+        return {"paths": [trace.name for trace in surface.traces], "step": _last(surface)}
 
     def _tables(self) -> str:
         return (

@@ -40,6 +40,18 @@ def optimizer_entry(translator: Translator, entrant: Entrant) -> str:
     return js_object({"made": made, **{key: json.dumps(value, ensure_ascii=False) for key, value in about.items()}})
 
 
+def written(landscape: Landscape) -> str:
+    """A landscape in a call: a name in quotes, the call that makes it, or the reader's own name.
+
+    >>> from dlopt.lab.landscapes import quadratic
+    >>> written(LANDSCAPES["booth"]), written(quadratic(7.0))
+    ("'booth'", 'quadratic(7.0)')
+    """
+    if LANDSCAPES.get(landscape.name) is landscape:
+        return repr(landscape.name)
+    return landscape.call if landscape.call.startswith(f"{landscape.name}(") else landscape.name
+
+
 def landscape_entry(translator: Translator, landscape: Landscape) -> str:
     """JavaScript for one landscape: its function and gradient, and what its picture needs."""
     about: dict[str, Any] = {
@@ -49,7 +61,7 @@ def landscape_entry(translator: Translator, landscape: Landscape) -> str:
         "domain": landscape.domain,
         "log": landscape.log_scale,
         "source": landscape.source,
-        "own": LANDSCAPES.get(landscape.name) is not landscape,
+        "written": written(landscape),
     }
     parts = {key: json.dumps(value, ensure_ascii=False) for key, value in about.items()}
     constants = f", {json.dumps(dict(landscape.constants))}" if landscape.constants else ""

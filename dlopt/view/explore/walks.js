@@ -49,7 +49,11 @@ function walker() {
     if (refused) return noWalk(state.steps, refused);
     const key = JSON.stringify([name, hyper]), planned = plans.get(key) ?? nextPlans.get(key) ?? {};
     nextPlans.set(key, planned);
-    return walkOf(tables, landscape, entry, hyper, planned, state, drawnFor(state));
+    try {
+      return walkOf(tables, landscape, entry, hyper, planned, state, drawnFor(state));
+    } catch (error) {
+      return noWalk(state.steps, String(error)); // the others go on
+    }
   };
   return (newTables, landscape, state) => {
     if (newTables !== tables) [kept, plans, noise, tables] = [new Map(), new Map(), {key: ""}, newTables];
