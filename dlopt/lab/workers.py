@@ -20,7 +20,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 _MANY = 1000  # steps; to start another process takes the time of about so many short ones
 _AS_LONG = 4  # such steps take about as long as a stacked one
-_IDLE = 60  # seconds, after which the other process ends
+_IDLE = 5  # seconds, after which the other process ends and gives its memory back
 
 
 def parallel_map(function: Callable[[T], R], items: Iterable[T], progress: bool = True) -> list[R]:
