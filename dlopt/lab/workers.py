@@ -131,9 +131,10 @@ def _shared(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R]) -
             waiting.append(pool.submit(away, todo.pop()))
         if todo:
             yield here(todo.pop())
-        waiting, done = [part for part in waiting if not part.done()], [part for part in waiting if part.done()]
-        if not (todo or done):
-            done = [waiting.pop(0)]
+        done = [part for part in waiting if part.done()]
+        if waiting and not (todo or done):
+            done = waiting[:1]
+        waiting = [part for part in waiting if part not in done]
         yield from (part.result() for part in done)
 
 

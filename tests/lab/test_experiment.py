@@ -1,9 +1,11 @@
+import concurrent.futures
 import functools
 import json
 import math
 import os
 import subprocess
 import sys
+import types
 
 import joblib
 import pandas as pd
@@ -155,6 +157,27 @@ def test_many_runs_are_shared_with_one_other_process(monkeypatch):
     here.clear()
     run(**arguments, seeds=range(9))  # too little work
     assert len(here) == 18
+
+
+@pytest.mark.parametrize("count", range(8))
+@pytest.mark.parametrize("instant", [True, False])
+def test_shared_work_is_done_once_whichever_side_is_quicker(monkeypatch, count, instant):
+    class Part(concurrent.futures.Future):
+        def result(self, timeout=None):
+            return self.value
+
+        def done(self):
+            return instant
+
+    class Pool:
+        def submit(self, function, item):
+            part = Part()
+            part.value = function(item)
+            return part
+
+    loky = types.SimpleNamespace(get_reusable_executor=lambda **options: Pool())
+    monkeypatch.setattr(workers, "require", lambda name: loky)
+    assert sorted(workers._shared(range(count), abs, abs)) == list(range(count))
 
 
 def test_an_error_in_the_other_process_is_raised_here(monkeypatch):
