@@ -215,6 +215,8 @@ class MethodPrinter(_Expressions):
                 return f"Number({arguments[0]})"
             case ast.Name(id="plain_value"):
                 return arguments[1]  # numbers are plain there
+            case ast.Name(id="stays"):
+                return "false"  # and on no device
             case ast.Name(id="dict") if not arguments:
                 return "({" + ", ".join(f"{k.arg}: {self.expression(k.value)}" for k in node.keywords) + "})"
             case ast.Name(id="evaluate") if self.grammatical(node.args[0]):
