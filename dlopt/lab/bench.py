@@ -101,16 +101,18 @@ def compare(case: Case, rounds: int = 15, warmup: int = 3) -> Row:
 
 def _prepared(factory: Factory, case: Case) -> torch.optim.Optimizer:
     normal = torch.randn(2**20, generator=torch.Generator().manual_seed(0)).to(case.dtype)
+    backwards = normal.flip(0)
     parameters = [_filled(shape, normal).requires_grad_() for shape in case.shapes]
     for parameter in parameters:
-        parameter.grad = _filled(parameter.shape, normal.flip(0))
+        parameter.grad = _filled(parameter.shape, backwards)
     return factory(parameters)
 
 
 def _filled(shape: Sequence[int], numbers: torch.Tensor) -> torch.Tensor:
     """A new tensor with the numbers over and over: to draw as many would take longer than to time them."""
     size = torch.Size(shape).numel()
-    return numbers.repeat(-(-size // len(numbers)))[:size].reshape(shape).clone()
+    whole, rest = divmod(size, len(numbers))
+    return torch.cat([*[numbers] * whole, numbers[:rest]]).reshape(shape)
 
 
 def _seconds(optimizer: torch.optim.Optimizer, steps: int) -> float:

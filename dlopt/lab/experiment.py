@@ -110,7 +110,9 @@ def run(
         raise ValueError(f"the task has no metric {target[0]!r}; it has {', '.join(task.evaluate(task.model(0)))}")
 
     if together and n_jobs not in (None, 1):
-        raise ValueError(f"runs that are trained together do not spread over processes: leave n_jobs out, got {n_jobs}")
+        raise ValueError(
+            f"methods that are trained together take two processes or one: n_jobs must be None or 1, got {n_jobs}"
+        )
     size = len(jobs) // len(methods) if together else 1
     groups = [range(first, first + size) for first in range(0, len(jobs), size)]
     surroundings = fingerprint((environment(), together)) if cache else ""

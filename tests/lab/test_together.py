@@ -202,6 +202,6 @@ def test_a_model_that_vmap_cannot_take_is_refused():
         lab.run(lab.tasks.character_recurrent(8), GD, settings=[{"lr": 0.1}], seeds=[0], together=True, **QUICK)
 
 
-def test_there_are_no_workers():
-    with pytest.raises(ValueError, match="do not spread over processes: leave n_jobs out, got 2"):
+def test_there_is_no_choice_of_workers():
+    with pytest.raises(ValueError, match="two processes or one: n_jobs must be None or 1, got 2"):
         lab.run(MLP, GD, settings=[{"lr": 0.1}], seeds=[0], together=True, n_jobs=2, **QUICK)
