@@ -208,7 +208,6 @@ def test_optax_in_place_of_torch(monkeypatch):
     assert difference(SGD, lambda params: peer_pairs.Optax(descent, params)) < 1e-12
 
 
-@pytest.mark.xfail(strict=True, reason="the record was made by hand from parts: it waits for a whole run")
 def test_the_books_record_is_what_a_study_writes():
     """Every pair has times for all that it is timed on, or says in the study's words why not; few have none."""
     record = json.loads((Path(__file__).parents[2] / "book" / "adaptive" / "peers.json").read_text())
