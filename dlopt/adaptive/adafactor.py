@@ -11,26 +11,34 @@ from dlopt.engine.rule import xp
 
 
 def factored(g, p, R, C, *, lr, rho, beta2, eps_square, eps_mean, eps_root, eps2, d, weight_decay):
-    R = beta2 * R + (1 - beta2) * (g * g).mean(-1, keepdim=True).add(eps_square)
-    C = beta2 * C + (1 - beta2) * (g * g).mean(-2, keepdim=True).add(eps_square)
-    V = R / R.mean(-2, keepdim=True).clamp(min=eps_mean) * C  # R C by itself may underflow, or overflow
-    return clipped(g / V.clamp(min=eps_root**2).sqrt(), p, lr, rho, eps2, d, weight_decay), R, C
+    S = g * g
+    R = beta2 * R + (1 - beta2) * (S.mean(-1, keepdim=True) + eps_square)
+    C = beta2 * C + (1 - beta2) * (S.mean(-2, keepdim=True) + eps_square)
+    ratio = R / R.mean(-2, keepdim=True).clamp(min=eps_mean)  # first: R C by itself may underflow, or overflow
+    V = torch.mul(ratio, C, out=S)  # in the memory of the squares, as all that follows
+    return clipped(g, V, p, lr, rho, eps_root, eps2, d, weight_decay), R, C
 
 
 def unfactored(g, p, V, *, lr, rho, beta2, eps_square, eps_root, eps2, d, weight_decay):
     V = beta2 * V + (1 - beta2) * (g * g + eps_square)
-    return clipped(g / V.clamp(min=eps_root**2).sqrt(), p, lr, rho, eps2, d, weight_decay), V
+    return clipped(g, V.clone(), p, lr, rho, eps_root, eps2, d, weight_decay), V
 
 
-def clipped(U, p, lr, rho, eps2, d, weight_decay):
-    """The change: U with its root mean square clipped at d, times the parameter's own; and decay."""
+def clipped(g, V, p, lr, rho, eps_root, eps2, d, weight_decay):
+    """The change: U = g/√V with its root mean square clipped at d, times the parameter's own; and decay. Uses V up."""
+    U = V.clamp_(min=eps_root**2).rsqrt_().mul_(g)
     alpha = rho * rms(p).clamp(min=eps2)
-    return -alpha * U / (rms(U) / d).clamp(min=1) - lr * weight_decay * p
+    U.mul_(-alpha / (rms(U) / d).clamp(min=1))
+    decay = lr * weight_decay
+    if isinstance(decay, Tensor):
+        return U.sub_(decay * p)
+    return U.add_(p, alpha=-decay) if decay else U
 
 
 def rms(X: Tensor) -> Tensor:
     """The root mean square of each tensor of a stack."""
-    return X.square().mean(tuple(range(1, X.dim())), keepdim=True).sqrt() if X.dim() > 1 else X.abs()
+    norm = torch.linalg.vector_norm(X.reshape(len(X), -1), dim=1) / X[0].numel() ** 0.5
+    return norm.view(-1, *[1] * (X.dim() - 1))
 
 
 def relative_step(t, *, lr, beta2_decay):

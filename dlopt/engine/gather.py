@@ -49,20 +49,28 @@ def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pen
     if type(None) in set(map(type, grads)):
         params = [p for p, g in zip(params, grads, strict=True) if g is not None]
         grads = [g for g in grads if g is not None]
-    parts = [(params, grads, False)]
-    if group["optim_bits"] == 8:
-        pairs: dict[bool, list[tuple[Tensor, Tensor]]] = {True: [], False: []}
+    if not params:
+        return []
+    parts: dict[tuple[bool, bool], tuple[list[Tensor], list[Tensor]]] = {}
+    if group["optim_bits"] == 8 or optimizer.vector_rule:
         for p, g in zip(params, grads, strict=True):
-            pairs[in_eight_bits(group, p)].append((p, g))
-        parts = [([p for p, _ in some], [g for _, g in some], eight) for eight, some in pairs.items()]
-    stays = bool(params) and device.wanted(optimizer, group, scaling.skip is not None)
+            some = parts.setdefault((_flat(optimizer, p), in_eight_bits(group, p)), ([], []))
+            some[0].append(p)
+            some[1].append(g)
+    else:
+        parts[False, False] = params, grads
+    stays = device.wanted(optimizer, group, scaling.skip is not None)
     return [
         item
-        for params, grads, eight in parts
-        if params
-        for item in _at_once(optimizer, group, params, grads, scaling, stays, eight)
+        for kind, (params, grads) in parts.items()
+        for item in _at_once(optimizer, group, params, grads, scaling, stays, *kind)
         or _one_by_one(optimizer, group, params, grads, scaling, stays)
     ]
+
+
+def _flat(optimizer: RuleOptimizer, p: Tensor) -> bool:
+    """Whether `p` is taken by the rule for what is no matrix."""
+    return optimizer.vector_rule is not None and p.dim() < 2
 
 
 def _at_once(
@@ -72,28 +80,29 @@ def _at_once(
     grads: list[Tensor],
     scaling: Scaling,
     stays: bool,
+    flat: bool,
     eight: bool,
 ) -> list[Pending] | None:
     """The usual case: every parameter has taken the same steps and all tensors are alike."""
-    if optimizer.matrix or optimizer.sparse_only:
+    if optimizer.sparse_only:
         return None
     entries = list(map(optimizer.state.get, params))
-    before = optimizer.known.get((id(group), eight))
+    before = optimizer.known.get((id(group), flat, eight))
     try:
         if stays:
             clocks: Clocks = {}
-            step = _step_on_device(optimizer, group, entries, params[0].device, scaling, eight=eight)
+            step = _step_on_device(optimizer, group, entries, params[0].device, scaling, False, flat, eight)
         else:
             clock, clocks = shared(optimizer, entries, before.clocks if before else {})
-            step = _step(optimizer, group, clock, scaling, eight=eight)
+            step = _step(optimizer, group, clock, scaling, False, flat, eight)
             step.bases = {key: base for key, (_, base) in clocks.items()}
         streams = [grads, params, *(list(map(itemgetter(key), entries)) for key in step.keys)]  # type: ignore[arg-type]
-        known = uniform(streams, before, 1 + step.program.outputs)
+        known = uniform(streams, before, 2 if optimizer.matrix else 1 + step.program.outputs)
     except (AttributeError, KeyError, TypeError, Apart):  # not the usual case: looked at one by one
         return None
     if known is None or any(coded(s[0]) != bool(k) for s, k in zip(streams[2:], step.program.kinds[2:], strict=False)):
         return None
-    optimizer.known[id(group), eight] = known
+    optimizer.known[id(group), flat, eight] = known
     known.clocks = clocks
     batch = Batch(step.program, step.scalars, streams, True, group["differentiable"], entries, step.keys, known=known)  # type: ignore[arg-type]
     batch.skip = step.skip
@@ -107,13 +116,14 @@ def _step_on_device(
     place: torch.device,
     scaling: Scaling,
     first: bool = False,
+    flat: bool = False,
     eight: bool = False,
 ) -> Step:
     """The next step of parameters that each have a clock, kept on the device `place`, where it is not looked at."""
     bases = on_device(optimizer, entries, place)
     skip = None if scaling.skip is None else scaling.skip.to(place, non_blocking=True)
     clock = tuple(base.double() for base in bases.values())
-    step = _step(optimizer, group, clock, scaling, first, eight=eight, place=place)
+    step = _step(optimizer, group, clock, scaling, first, flat, eight, place)
     step.bases, step.skip = bases, skip
     return step
 
@@ -191,7 +201,7 @@ def _one_by_one(
         entry = {key: value for key, value in optimizer.state.get(p, {}).items() if value is not None}
         clock = tuple(entry[key].item() if key in entry and not stays else initial[key] for key in initial)
         first = not all(key in entry for key in optimizer.state_keys.values())
-        kind = clock, first, p.dim() < 2 and optimizer.vector_rule is not None, in_eight_bits(group, p)
+        kind = clock, first, _flat(optimizer, p), in_eight_bits(group, p)
         if kind not in steps:
             steps[kind] = _step(optimizer, group, clock, scaling, *kind[1:], p.device if stays else None)
         step = steps[kind]
@@ -207,7 +217,7 @@ def _one_by_one(
     for (kind, _, _, dense, _), members in found.items():
         step, entries = steps[kind], [entry for _, entry, _, _ in members]
         if stays:
-            step = _step_on_device(optimizer, group, entries, members[0][0].device, scaling, kind[1], kind[3])
+            step = _step_on_device(optimizer, group, entries, members[0][0].device, scaling, *kind[1:])
         streams = [list(stream) for stream in zip(*(row for _, _, row, _ in members), strict=True)]
         back = [scatter for *_, scatter in members if scatter]
         batch = Batch(step.program, step.scalars, streams, dense, group["differentiable"], entries, step.keys, back)

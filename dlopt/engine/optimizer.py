@@ -192,7 +192,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         return p.shape
 
     @property
-    def known(self) -> dict[tuple[int, bool], Known]:
+    def known(self) -> dict[tuple[int, bool, bool], Known]:
         """What the last step found out about each group's tensors. A cache: neither copied nor saved."""
         return self.__dict__.setdefault("_known", {})
 

@@ -214,6 +214,18 @@ def test_state_shapes_and_dtypes(shape, state, dtype):
     assert {v.dtype for v in kept.values()} == {torch.float64 if dtype is torch.float64 else torch.float32}
 
 
+def test_a_step_allocates_two_tensors_as_large_as_the_parameter():
+    """One in which the change is made, one for what the parameter becomes."""
+    w = torch.ones(500, 400, requires_grad=True)
+    w.grad = torch.ones(500, 400)
+    opt = dlopt.Adafactor([w], weight_decay=0.1)
+    opt.step()
+    with torch.profiler.profile(profile_memory=True) as profile:
+        opt.step()
+    allocated = sum(max(event.self_cpu_memory_usage, 0) for event in profile.key_averages())
+    assert 2 * w.nbytes <= allocated < 2.1 * w.nbytes
+
+
 def test_bfloat16_is_float32_rounded_at_the_end():
     """Every step is computed in float32, from the rounded parameter and with the eps asked for."""
     g = torch.Generator().manual_seed(0)

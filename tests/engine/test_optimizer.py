@@ -146,6 +146,31 @@ def test_a_rule_may_return_what_it_was_given(face, optimizer, dtype):
         assert not torch.equal(results[1][1], results[1][0])
 
 
+def remembered(g, p, old, *, lr):
+    return -lr * g, p
+
+
+class Remembered(RuleOptimizer):
+    """A matrix rule that keeps the parameter as it was, in the memory it was given."""
+
+    matrix, rules, state_keys = True, (remembered,), {"old": "old"}
+
+    def __init__(self, params, lr=1.0, **engine):
+        super().__init__(params, dict(lr=lr), **engine)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_matrix_rule_may_return_what_it_was_given(count):
+    params = [torch.ones(2, 3, requires_grad=True) for _ in range(count)]
+    opt = Remembered(params)
+    for p in params:
+        p.grad = torch.ones(2, 3)
+    opt.step()
+    for p in params:
+        assert torch.equal(opt.state[p]["old"], torch.ones(2, 3))
+        assert torch.equal(p.detach(), torch.zeros(2, 3))
+
+
 def plain(g, p, v, *, lr):
     return -lr * g, xp.maximum(v, g * g)
 

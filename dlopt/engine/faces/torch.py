@@ -90,10 +90,10 @@ def run(batch: Batch) -> None:
     step = batch.program.composed(xp)
     if batch.program.matrix:
         for rows in _equal_shapes(batch):
-            streams = zip(*(read(batch, row, batch.compute) for row in rows), strict=True)
-            new = step(*map(torch.stack, map(list, streams)), **batch.scalars)
-            for row, *values in zip(rows, *new, strict=True):
-                write(batch, row, values)
+            stacks = list(map(_stacked, zip(*(read(batch, row, batch.compute) for row in rows), strict=True)))
+            values = [_apart(value, stacks) for value in step(*stacks, **batch.scalars)]
+            for row, *parts in zip(rows, *values, strict=True):
+                write(batch, row, parts)
         return
     for i, tensors in enumerate(batch.rows()):
         wide = read(batch, tensors, batch.compute)
@@ -116,7 +116,18 @@ def run(batch: Batch) -> None:
         write(batch, tensors, [v.clone() if any(v is t for t in tensors) else v for v in new])
 
 
-STACKED = 2**20
+def _stacked(tensors: tuple[Tensor, ...]) -> Tensor:
+    """One more dimension, the first; a single tensor is not copied."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
+
+
+def _apart(value: Tensor, stacks: list[Tensor]) -> Tensor:
+    """`value`, copied if a rule returned memory that it was given: an earlier write would change it."""
+    memory = value.untyped_storage().data_ptr()
+    return value.clone() if any(memory == s.untyped_storage().data_ptr() for s in stacks) else value
+
+
+STACKED = 2**17
 """Elements: a stack is closed when it has as many, so that the copies stay small beside the parameters."""
 
 
