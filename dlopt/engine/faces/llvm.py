@@ -124,7 +124,8 @@ def build(name: str, program: Program, dtypes: tuple[torch.dtype, ...], compute:
         emit.values[slot] = value if real == ir.DoubleType() else b.fptrunc(value, real)
     read = _Reader(program, emit, lowered, dtypes)
     if sums:
-        summed(b, emit, read, lowered)
+        same = [dtype is compute and not program.kinds[k] for k, dtype in enumerate(dtypes[: program.streams])]
+        summed(b, emit, read, lowered, same)
     else:
         _written(b, emit, read, lowered, dtypes)
     width = 8 * LANES * len(lowered.outputs) if sums else 0
