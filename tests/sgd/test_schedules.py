@@ -347,6 +347,11 @@ def test_equal_by_content_and_different_otherwise():
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("schedule", EVERY.values(), ids=EVERY)
+def test_what_a_schedule_prints_makes_it_again(schedule):
+    assert eval(repr(schedule), {name: getattr(schedules, name) for name in schedules.__all__}) == schedule
+
+
 def test_a_composition_reads_as_it_was_made():
     schedule = schedules.warmup(10, schedules.cosine(90, floor=0.1), start=0.1) * schedules.constant(0.5)
     made = eval(repr(schedule), {name: getattr(schedules, name) for name in schedules.__all__})

@@ -31,7 +31,7 @@ def test_a_schedule_is_its_equation_and_a_composition_all_of_them():
     cosine = schedules.cosine(10)
     assert show(cosine).latex == show(cosine.function).latex == latex(cosine.function)
     assert r"\cos\left(\frac{\pi t}{T}\right)" in show(cosine).latex
-    assert show(cosine).source == source_of(cosine.function) and show(cosine).name == "cosine(steps=10, floor=0)"
+    assert show(cosine).source == source_of(cosine.function) and show(cosine).name == "cosine(steps=10)"
     twice = show(schedules.warmup(3, cosine) * cosine)
     assert twice.source.count("def _cosine(") == twice.source.count("def _linear(") == 1
     assert r"\textbf{linear} \\" in twice.latex and r"\textbf{cosine} \\" in twice.latex

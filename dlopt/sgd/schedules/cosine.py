@@ -2,7 +2,7 @@
 
 from dlopt.engine.checks import number
 from dlopt.engine.rule import xp
-from dlopt.sgd.schedules.schedule import Formula, Schedule, whole
+from dlopt.sgd.schedules.schedule import Formula, Schedule, called, whole
 
 
 def _cosine(t, *, steps, floor):
@@ -30,6 +30,7 @@ def _cosine_growing_restarts(t, *, steps, multiplier, floor):
     return scale
 
 
+@called
 def cosine(steps: int, floor: float = 0.0, *, hold: bool = False) -> Schedule:
     """Half a cosine from 1 to `floor` in `steps` steps; torch's `CosineAnnealingLR`.
 
@@ -56,6 +57,7 @@ def cosine(steps: int, floor: float = 0.0, *, hold: bool = False) -> Schedule:
     return Formula(_cosine_held if hold else _cosine, steps=steps, floor=floor)
 
 
+@called
 def cosine_restarts(steps: int, multiplier: float = 1, floor: float = 0.0) -> Schedule:
     """Half cosines one after another, each `multiplier` times as long; torch's `CosineAnnealingWarmRestarts`.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from dlopt.engine.checks import number
 from dlopt.engine.rule import xp
-from dlopt.sgd.schedules.schedule import Formula, Schedule, Sequential, _tuple, ascending, whole
+from dlopt.sgd.schedules.schedule import Formula, Schedule, Sequential, _tuple, ascending, called, whole
 
 
 def _constant(t, *, factor):
@@ -47,6 +47,7 @@ def _inverse_sqrt(t, *, warmup):
     return scale
 
 
+@called
 def constant(factor: float = 1.0, steps: int | None = None) -> Schedule:
     """`factor` for ever; with `steps`, only for so long and 1 after, as torch's `ConstantLR` (`total_iters`).
 

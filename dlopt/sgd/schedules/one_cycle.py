@@ -2,7 +2,7 @@
 
 from dlopt.engine.checks import number
 from dlopt.engine.rule import xp
-from dlopt.sgd.schedules.schedule import Formula, Schedule, whole
+from dlopt.sgd.schedules.schedule import Formula, Schedule, called, whole
 
 
 def _one_cycle_cos(t, *, peak, foot, last, start, top, middle, end):
@@ -25,6 +25,7 @@ def _one_cycle_linear(t, *, peak, foot, last, start, top, middle, end):
     return scale
 
 
+@called
 def one_cycle(
     steps: int,
     pct_start: float = 0.3,
@@ -62,6 +63,7 @@ def one_cycle(
     return _cycle(steps, pct_start, anneal_strategy, three_phase, start, 1.0, start / final_div_factor)
 
 
+@called
 def one_cycle_momentum(
     steps: int,
     pct_start: float = 0.3,

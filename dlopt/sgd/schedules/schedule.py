@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import bisect
+import functools
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -46,6 +48,7 @@ class Schedule:
 
     function: Callable[..., Any] | None
     parts: tuple[Schedule, ...]
+    call: str  # what made it, where that cannot be read off its content
 
     @property
     def hyper(self) -> dict[str, Any]:
@@ -97,7 +100,7 @@ class Formula(Schedule):
         (sawtooth(period=4), [1.0, 0.75, 0.5, 0.25, 1.0, 0.75])
     """
 
-    __slots__ = ("function", "items")
+    __slots__ = ("call", "function", "items")
     function: Callable[..., Any]
     items: tuple[tuple[str, float], ...]
     parts = ()
@@ -110,6 +113,7 @@ class Formula(Schedule):
             raise ValueError(f"{rule.name} takes the keywords {list(rule.scalars)}, got {list(hyper)}")
         for name, value in hyper.items():
             number(name, value)
+        object.__setattr__(self, "call", "")
         object.__setattr__(self, "function", function)
         object.__setattr__(self, "items", tuple((name, _plain(hyper[name])) for name in rule.scalars))
 
@@ -126,8 +130,7 @@ class Formula(Schedule):
         return value
 
     def __repr__(self) -> str:
-        inside = ", ".join(f"{name}={value:.12g}" for name, value in self.items)
-        return f"{self.function.__name__.strip('_')}({inside})"
+        return self.call or _call(self.function.__name__.strip("_"), self.items)
 
 
 @dataclass(frozen=True, repr=False)
@@ -159,12 +162,13 @@ class Product(Schedule):
 class Sequential(Schedule):
     """One schedule after another, each counting from 0 at its milestone; made by :func:`sequential`."""
 
-    __slots__ = ("parts", "milestones")
+    __slots__ = ("call", "milestones", "parts")
     parts: tuple[Schedule, ...]
     milestones: tuple[int, ...]
     function = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "call", "")
         _check_parts(self.parts)
         ascending("milestones", self.milestones)
         if len(self.parts) != len(self.milestones) + 1:
@@ -182,7 +186,7 @@ class Sequential(Schedule):
         return self.parts[place]._at(t - self.milestones[place - 1] if place else t)
 
     def __repr__(self) -> str:
-        return f"sequential([{', '.join(map(repr, self.parts))}], milestones={list(self.milestones)})"
+        return self.call or f"sequential([{', '.join(map(repr, self.parts))}], milestones={list(self.milestones)})"
 
 
 def sequential(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Sequential:
@@ -224,6 +228,32 @@ def ascending(what: str, values: Sequence[Any]) -> None:
         whole(what, value)
     if not values or any(a >= b for a, b in zip(values, values[1:], strict=False)):
         raise ValueError(f"Expected increasing {what}, at least one, but got {list(values)}")
+
+
+def called(make: Callable[..., Schedule]) -> Callable[..., Schedule]:
+    """Decorates a function that makes schedules of private formulas: they print as the call of it."""
+    signature = inspect.signature(make)
+
+    @functools.wraps(make)
+    def made(*arguments: Any, **keywords: Any) -> Schedule:
+        schedule = make(*arguments, **keywords)
+        given = signature.bind(*arguments, **keywords).arguments
+        told = [(key, value) for key, value in given.items() if value != signature.parameters[key].default]
+        object.__setattr__(schedule, "call", _call(make.__name__, told))
+        return schedule
+
+    return made
+
+
+def _call(name: str, items: Iterable[tuple[str, Any]]) -> str:
+    return f"{name}({', '.join(f'{key}={_short(value)}' for key, value in items)})"
+
+
+def _short(value: Any) -> str:
+    """`value` as one would type it: 1.0 as 1."""
+    if isinstance(value, Real) and not isinstance(value, bool) and float(text := f"{value:.12g}") == value:
+        return text
+    return repr(value)
 
 
 def _remade(kind: type, items: list[tuple[str, Any]]) -> Any:

@@ -4,7 +4,7 @@ from dlopt.engine.checks import HyperparameterTypeError, number
 from dlopt.engine.rule import xp
 from dlopt.sgd.schedules.cosine import cosine
 from dlopt.sgd.schedules.decay import constant, linear
-from dlopt.sgd.schedules.schedule import Formula, Schedule, sequential, whole
+from dlopt.sgd.schedules.schedule import Formula, Schedule, called, sequential, whole
 
 
 def _geometric(t, *, steps, start_factor, end_factor):
@@ -17,6 +17,7 @@ def _one_minus_sqrt(t, *, steps, floor):
     return scale
 
 
+@called
 def warmup(steps: int, then: Schedule, start: float = 0.0, kind: str = "linear") -> Schedule:
     """From `start` to 1 in `steps` steps, then the schedule `then`, which counts from 0 at the end of the warm-up.
 
@@ -42,6 +43,7 @@ def warmup(steps: int, then: Schedule, start: float = 0.0, kind: str = "linear")
     return sequential([_rise(steps, start, kind), then], milestones=[steps])
 
 
+@called
 def warmup_stable_decay(
     steps: int, warmup: int, decay: int, floor: float = 0.0, kind: str = "1-sqrt", start: float = 0.0
 ) -> Schedule:
