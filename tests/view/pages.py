@@ -37,6 +37,13 @@ def copied(page, button, nth=0):
     return page.locator(".copied").nth(nth).input_value()
 
 
+def copied_call(page, nth=0):
+    """The call that "Copy Python" copies, beneath the import that it needs."""
+    code, call = copied(page, "Copy Python", nth).split("\n\n")
+    assert code == "from dlopt.view import explore"
+    return call
+
+
 def frames(page, move, before=""):
     """Frames a second while `move`, JavaScript that counts on ``frames``, is done at each: the best of five times.
 

@@ -9,7 +9,7 @@ from dlopt.engine import xp
 from dlopt.lab.landscapes import LANDSCAPES, quadratic
 from dlopt.view import explore
 
-from .pages import colours, copied, dragged, ready, set_slider, settle
+from .pages import colours, copied, copied_call, dragged, ready, set_slider, settle
 from .test_explore import Odd, mine, outside, state
 
 FOUR = [("SGD", {"lr": 1e-3}), ("SGD", {"lr": 1e-3, "momentum": 0.9}), ("Adam", {"lr": 0.05}), ("RAdam", {"lr": 0.05})]
@@ -234,7 +234,7 @@ def test_the_python_it_copies_makes_the_same_explorer(show):
     explorer = explore.landscape(
         quadratic(7.0), optimizers=[("Adam", {"betas": (0.8, 0.9), "amsgrad": True}), mine], noise=0.25, step=17
     )
-    text = copied(show(explorer), "Copy Python")
+    text = copied_call(show(explorer))
     assert state(eval(text, {"explore": explore, "quadratic": quadratic, "mine": mine})) == state(explorer)
 
 
@@ -242,7 +242,9 @@ def test_copying_is_confirmed(show):
     page = show(explore.landscape(), permissions=["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy Python").click()
     page.wait_for_function("document.querySelector('.told').textContent === 'Copied.'")
-    assert page.evaluate("navigator.clipboard.readText()").startswith("explore.landscape(")
+    assert page.evaluate("navigator.clipboard.readText()").startswith(
+        "from dlopt.view import explore\n\nexplore.landscape("
+    )
 
 
 def square(p, *, lr):
@@ -319,6 +321,30 @@ def test_what_goes_wrong_is_said(show, made, said):
     settle(page)
     assert said in page.locator(".messages").inner_text()
     assert page.locator(".picture canvas").bounding_box()["height"] > 100
+
+
+def test_only_what_moves_away_diverges(show):
+    page = show(explore.landscape("ravine", optimizers=["Adam"], start=(999, 0.0), steps=100))
+    settle(page)
+    assert "diverges" not in page.locator(".messages").inner_text()
+    assert "outside the picture" in page.locator(".handle").get_attribute("aria-label")
+
+
+def test_messages_tell_two_optimizers_of_one_class_apart(show):
+    page = show(explore.landscape("ravine", optimizers=[("SGD", {"lr": 0.001}), ("SGD", {"lr": 0.03})]))
+    settle(page)
+    said = page.locator(".messages").inner_text()
+    assert "SGD, optimizer 2 diverges" in said and "optimizer 1" not in said
+
+
+@pytest.mark.parametrize("text", ["abc", "", "1e300", "0x10", "1e", "--1"])
+def test_a_start_that_is_no_number_is_marked_and_taken_back(show, text):
+    page = show(explore.landscape("ravine", start=(-3.0, 1.0)))
+    box = page.get_by_label("start x")
+    box.fill(text)
+    assert box.get_attribute("aria-invalid") == "true"
+    box.blur()
+    assert box.input_value() == "-3" and box.get_attribute("aria-invalid") is None
 
 
 def test_nesterov_without_momentum_is_refused_in_the_words_of_python(show):

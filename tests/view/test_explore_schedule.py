@@ -15,7 +15,7 @@ from dlopt.view import explore
 from dlopt.view.explore.schedule_tables import code, controls_of
 from dlopt.view.explore.widget import source
 
-from .pages import colours, copied, frames, ready, set_slider, settle
+from .pages import colours, copied, copied_call, frames, ready, set_slider, settle
 
 racer = pytest.importorskip("py_mini_racer", reason="mini-racer runs the translated code")
 
@@ -331,7 +331,7 @@ def test_a_link_and_python_bring_back_its_state(show):
     page.get_by_label("noise, typed").fill("0.25")
     page.get_by_label("gamma of step, schedule 1, typed").fill("0.5")
     changed = numbers(page, "Losses")
-    made = eval(copied(page, "Copy Python"), OWN)
+    made = eval(copied_call(page), OWN)
     assert (made.noise, made.step, made.schedules[0]) == (0.25, 1, {"name": "step", "hyper": {"gamma": 0.5}})
     assert made.schedules[1:] == explorer.schedules[1:]
     link = copied(page, "Copy link")

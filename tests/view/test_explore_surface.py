@@ -11,7 +11,7 @@ from traitlets import TraitError
 from dlopt.lab import Surface, Trace
 from dlopt.view import explore
 
-from .pages import colours, copied, dragged, ready, settle
+from .pages import colours, copied, copied_call, dragged, ready, settle
 
 STATE = ("surface", "beside", "paths", "step", "view", "colour", "probe")
 AXIS = np.linspace(-1, 1, 21)
@@ -256,7 +256,7 @@ def test_menus_change_surface_neighbour_and_colours(show):
     page.get_by_label("Colour").select_option("linear")
     settle(page)
     assert page.locator(".player").is_visible() and page.locator(".pane:visible").count() == 2
-    text = copied(page, "Copy Python")
+    text = copied_call(page)
     made = eval(text, {"explore": explore, "surfaces": [bowl(), walked()]})
     explorer.surface, explorer.beside, explorer.colour = "walked", "bowl", "linear"
     assert state(made) == state(explorer)
@@ -287,7 +287,7 @@ def test_a_link_may_hold_what_python_takes(show):
         setattr(explorer, name, value)
     link = copied(show(explorer), "Copy link")
     again = show(explore.surface([bowl(), walked()]), fragment="#" + link.split("#")[1])
-    made = eval(copied(again, "Copy Python"), {"explore": explore, "surfaces": [bowl(), walked()]})
+    made = eval(copied_call(again), {"explore": explore, "surfaces": [bowl(), walked()]})
     assert state(made) == state(explorer)
 
 

@@ -22,8 +22,8 @@ const valueAt = {
 
 // What was typed, if it is a number that the control takes; NaN if not.
 function typed(control, text) {
-  const value = Number(text.trim().replace("\u2212", "-").replace(",", "."));
-  const fits = text.trim() !== "" && value >= control.least && value <= control.most;
+  const tidy = text.trim().replace("\u2212", "-").replace(",", "."), value = Number(tidy);
+  const fits = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(tidy) && value >= control.least && value <= control.most;
   return fits && (control.kind !== "whole" || Number.isInteger(value)) ? value : NaN;
 }
 

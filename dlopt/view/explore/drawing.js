@@ -10,13 +10,13 @@ class LandscapeDrawing extends ExplorerView {
     const colours = coloursOf(this.root), step = Math.min(state.step, state.steps);
     if (!colours.ink) return this.soon(); // a notebook brings the style sheet a little later
     const walks = this.walk(this.tables, landscape, state);
-    const fates = state.optimizers.map((each, k) => fate(each, walks[k], landscape, state.steps));
+    const names = numbered(state.optimizers), fates = names.map((name, k) => fate(name, walks[k], landscape, state.steps));
     const troubles = landscape.error ? [`${state.landscape}: ${landscape.error}`] : [];
     if (!landscape.error) troubles.push(...this.drawPicture(landscape, walks, {...state, step}, colours));
     this.drawChart(landscape, walks, {...state, step}, colours);
     this.showControls(state, step, colours, walks, fates);
     this.tell([...troubles, ...fates.map(({fault}) => fault).filter(Boolean)]);
-    this.describe(state, walks, fates);
+    this.describe(state, names, walks, fates);
     this.el.dloptPaths = walks.map(({path}) => path);
   }
 
@@ -63,10 +63,12 @@ class LandscapeDrawing extends ExplorerView {
     const px = solid ? width / 2 : Math.max(8, Math.min(width - 8, this.plane.across(x)));
     const py = solid ? height - 22 : Math.max(8, Math.min(height - 8, this.plane.up(y)));
     this.handle.style.transform = `translate(${px}px, ${py}px)`;
+    const outside = !solid && (px !== this.plane.across(x) || py !== this.plane.up(y));
     this.handle.classList.toggle("turn", solid);
+    this.handle.classList.toggle("outside", outside);
     this.last ??= [px, py];
     this.handle.setAttribute("aria-label", solid ? "turn the surface: drag it, or press the arrow keys"
-      : `start at x ${short(x)}, y ${short(y)}: drag it, or press the arrow keys`);
+      : `start at x ${short(x)}, y ${short(y)}${outside ? ", outside the picture" : ""}: drag it, or press the arrow keys`);
     this.picture.classList.toggle("solid", solid);
   }
 
@@ -93,12 +95,12 @@ class LandscapeDrawing extends ExplorerView {
     this.shared.update(state);
   }
 
-  describe(state, walks, fates) {
-    const ends = state.optimizers.map(({name}, k) =>
+  describe(state, names, walks, fates) {
+    const ends = names.map((name, k) =>
       `${name} ends at ${walks[k].finite > state.steps ? `(${short(walks[k].path[2 * state.steps])}, ${short(walks[k].path[2 * state.steps + 1])})` : "no finite point"}`
       + `${fates[k].text ? `, ${fates[k].text}` : ""}`);
-    this.canvas.setAttribute("aria-label", `Landscape ${state.landscape} with ${state.optimizers.length} paths of ${state.steps} steps: ${ends.join("; ")}.`);
-    this.chart.setAttribute("aria-label", `Loss against step: ${state.optimizers.map(({name}, k) =>
+    this.canvas.setAttribute("aria-label", `Landscape ${state.landscape} with ${names.length} paths of ${state.steps} steps: ${ends.join("; ")}.`);
+    this.chart.setAttribute("aria-label", `Loss against step: ${names.map((name, k) =>
       `${name} from ${short(walks[k].loss[0])} to ${short(walks[k].loss[state.steps])}`).join("; ")}.`);
   }
 }

@@ -124,10 +124,11 @@ function ticks(low, high, count) {
   return found;
 }
 
-// A number as short as it can be read: four digits, a true minus sign.
+// A number as short as it can be read: four digits, a true minus sign, a power of ten from a million on.
 function short(value) {
   if (!Number.isFinite(value)) return String(value);
-  return String(Number(value.toPrecision(4))).replace("-", "\u2212");
+  const rounded = Number(value.toPrecision(4)), large = Math.abs(rounded) >= 1e6;
+  return (large ? rounded.toExponential().replace("e+", "e") : String(rounded)).replaceAll("-", "\u2212");
 }
 
 // Copies text; where the clipboard is not to be had, shows it selected. `tell` says which.

@@ -60,6 +60,10 @@ class LandscapeView extends LandscapeDrawing {
         if (Number.isNaN(value)) box.setAttribute("aria-invalid", "true");
         else this.set({start: this.state.start.map((x, i) => i === k ? value : x)});
       });
+      box.addEventListener("blur", () => {
+        box.value = String(this.state.start[k]);
+        box.removeAttribute("aria-invalid");
+      });
       return box;
     });
     return [make("span", {class: "start"}, "Start ", ...this.boxes)];

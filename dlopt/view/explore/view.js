@@ -99,7 +99,7 @@ class ExplorerView {
     const tell = (text) => { told.textContent = text; };
     const button = (label, text) => make("button", {type: "button", onclick: () => copy(text(), box, tell)}, label);
     const link = this.model.alone ? [button("Copy link", () => linkTo(this.el, this.state))] : [];
-    const call = button("Copy Python", () => this.pythonCall());
+    const call = button("Copy Python", () => `from dlopt.view import explore\n\n${this.pythonCall()}`);
     return make("div", {class: "sharing"}, ...first, ...link, call, told, box);
   }
 

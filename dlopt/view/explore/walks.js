@@ -72,16 +72,22 @@ function walker() {
   };
 }
 
+// Names that tell the optimizers apart: the second of four, if there are two of its name, says which it is.
+function numbered(optimizers) {
+  const names = optimizers.map(({name}) => name);
+  return names.map((name, k) => names.indexOf(name) === names.lastIndexOf(name) ? name : `${name}, optimizer ${k + 1}`);
+}
+
 // What became of a path, in words: for its card, and for the list of messages if it is a fault.
-function fate({name}, walk, landscape, steps) {
+function fate(name, walk, landscape, steps) {
   if (walk.error || landscape.error) return {fault: walk.error ? `${name}: ${walk.error}` : "", text: "does not run"};
   const [left, right, low, high] = landscape.domain, width = right - left, height = high - low;
   if (walk.finite <= steps) {
     const where = walk.finite === 0 ? "has no finite start" : `is not finite after step ${walk.finite - 1}`;
     return {fault: `${name} diverges: it ${where}.`, text: "diverges"};
   }
-  const x = walk.path[2 * steps], y = walk.path[2 * steps + 1];
-  const off = Math.max(Math.abs(x - (left + right) / 2) / width, Math.abs(y - (low + high) / 2) / height);
-  if (off > 50) return {fault: `${name} diverges: after ${steps} steps it is at (${short(x)}, ${short(y)}).`, text: "diverges"};
+  const away = (x, y) => Math.max(Math.abs(x - (left + right) / 2) / width, Math.abs(y - (low + high) / 2) / height);
+  const x = walk.path[2 * steps], y = walk.path[2 * steps + 1], off = away(x, y);
+  if (off > 50 && off > away(walk.path[0], walk.path[1])) return {fault: `${name} diverges: after ${steps} steps it is at (${short(x)}, ${short(y)}).`, text: "diverges"};
   return {fault: "", text: off > 0.5 ? "outside the picture" : ""};
 }
