@@ -1,4 +1,4 @@
-"""DDP and FSDP2 in real processes over gloo: as torch.optim.SGD in the same place."""
+"""DDP and FSDP2 in real processes over gloo: as torch.optim in the same place."""
 
 import os
 import socket
@@ -23,7 +23,8 @@ rank = dist.get_rank()
 
 def model(wrap):
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Linear(8, 6), torch.nn.Tanh(), torch.nn.Linear(6, 3))
+    bias = sys.argv[2] != "Muon"
+    net = torch.nn.Sequential(torch.nn.Linear(8, 6, bias=bias), torch.nn.Tanh(), torch.nn.Linear(6, 4, bias=bias))
     return wrap(net)
 
 
@@ -45,13 +46,14 @@ def shard(net):
 
 
 wrap = DistributedDataParallel if sys.argv[1] == "ddp" else shard
+settings = dict(lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True)
 results = []
-for optimizer in (dlopt.SGD, torch.optim.SGD):
-    net = model(wrap)
-    opt = optimizer(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True)
+for library in (dlopt, torch.optim):
+    optimizer, net = getattr(library, sys.argv[2]), model(wrap)
+    opt = optimizer(net.parameters(), **settings)
     train(net, opt, 3)
     saved = get_optimizer_state_dict(net, opt)
-    again = optimizer(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01, nesterov=True)
+    again = optimizer(net.parameters(), **settings)
     set_optimizer_state_dict(net, again, saved)
     train(net, again, 3)
     results.append(full(net))
@@ -62,8 +64,9 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.parametrize("optimizer", ["SGD", "Muon"])
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
-def test_two_processes(kind, tmp_path):
+def test_two_processes(kind, optimizer, tmp_path):
     script = tmp_path / "train.py"
     script.write_text(SCRIPT)
     with socket.socket() as s:
@@ -72,7 +75,7 @@ def test_two_processes(kind, tmp_path):
     base = {**os.environ, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
     workers = [
         subprocess.Popen(
-            [sys.executable, str(script), kind],
+            [sys.executable, str(script), kind, optimizer],
             env={**base, "RANK": str(rank)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

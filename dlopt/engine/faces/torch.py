@@ -117,18 +117,21 @@ def run(batch: Batch) -> None:
 
 
 def _stacked(tensors: tuple[Tensor, ...]) -> Tensor:
-    """One more dimension, the first; a single tensor is not copied."""
-    return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
+    """One more dimension, the first; a single tensor of torch's own classes is not copied."""
+    view = tensors[0][None]
+    return view if len(tensors) == 1 and type(view) is Tensor else torch.stack(tensors)
 
 
 def _apart(value: Tensor, stacks: list[Tensor]) -> Tensor:
     """`value`, copied if a rule returned memory that it was given: an earlier write would change it."""
+    if len(value) > 1 or type(value) is not Tensor:
+        return value  # what the rule was given were copies
     memory = value.untyped_storage().data_ptr()
     return value.clone() if any(memory == s.untyped_storage().data_ptr() for s in stacks) else value
 
 
 STACKED = 2**17
-"""Elements: a stack is closed when it has as many, so that the copies stay small beside the parameters."""
+"""Elements: a stack is closed when it has as many, so that it fits the cache."""
 
 
 def _equal_shapes(batch: Batch) -> Iterator[list[list[Tensor]]]:

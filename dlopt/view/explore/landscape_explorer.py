@@ -84,7 +84,7 @@ class LandscapeExplorer(Explorer):
         return np.full((self.steps + 1, 2), math.nan)
 
     def python(self) -> str:
-        """The call that makes this explorer, as "Copy Python" on the page gives it.
+        """The call that makes this explorer, as "Copy Python" on the page gives it beneath its import.
 
         Optimizers and landscapes of the reader's own go by their names. What Python refuses and sliders allow, such as
         Nesterov momentum without any, the call refuses in the words of the page.

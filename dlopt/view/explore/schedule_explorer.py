@@ -64,7 +64,7 @@ class ScheduleExplorer(Explorer):
         return np.array([self._losses(each) for each in self.factors()])
 
     def python(self) -> str:
-        """The call that makes this explorer, as "Copy Python" on the page gives it.
+        """The call that makes this explorer, as "Copy Python" on the page gives it beneath its import.
 
         A function of the reader's own goes by its name, a `Schedule` as it prints itself. What Python refuses and
         sliders allow, such as a warm-up longer than the run, the call refuses in the words of the page.

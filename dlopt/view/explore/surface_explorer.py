@@ -56,7 +56,10 @@ class SurfaceExplorer(Explorer):
         self.code = self._tables()
 
     def python(self) -> str:
-        """The call that makes this explorer, as "Copy Python" on the page gives it; `surfaces` are the reader's own."""
+        """The call that makes this explorer, as "Copy Python" on the page gives it beneath its import.
+
+        `surfaces` are the reader's own.
+        """
         values = ", ".join(f"{key}={getattr(self, key)!r}" for key in self.state)
         return f"explore.surface({'surfaces, ' if self._own else ''}{values})"
 

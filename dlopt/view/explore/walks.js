@@ -72,7 +72,7 @@ function walker() {
   };
 }
 
-// Names that tell the optimizers apart: the second of four, if there are two of its name, says which it is.
+// The optimizers' names; where two share one, with their numbers.
 function numbered(optimizers) {
   const names = optimizers.map(({name}) => name);
   return names.map((name, k) => names.indexOf(name) === names.lastIndexOf(name) ? name : `${name}, optimizer ${k + 1}`);
