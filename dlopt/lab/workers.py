@@ -1,5 +1,6 @@
 """Who does the work: this process, others beside it, or all runs of a method at once."""
 
+import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -18,8 +19,10 @@ Numbered = tuple[int, Records]
 _Stack = tuple[Sequence[int], list[Job]]
 T = TypeVar("T")
 R = TypeVar("R")
-_MANY = 1000  # steps; to start another process takes the time of about so many short ones
+_MANY = 1000  # steps; with fewer, another process is not started
+_LONG = 8000  # steps; with more, it has work from the beginning, and is waited for
 _AS_LONG = 4  # such steps take about as long as a stacked one
+_GRACE = 0.05  # seconds, in which a process answers that has been started before
 _IDLE = 5  # seconds, after which the other process ends and gives its memory back
 
 
@@ -43,7 +46,7 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T], progress: bool 
     with _bar(len(work), "call", progress) as bar:
         call: Callable[[tuple[int, T]], tuple[int, R]] = partial(_called, function)
         done = {}
-        for k, value in _shared(work, call, call) if _is_worth(_MANY, len(work)) else map(call, work):
+        for k, value in _divided(_LONG, work, call, call):
             bar.update()
             done[k] = value
     return [done[k] for k, _ in work]
@@ -65,8 +68,8 @@ def share(jobs: Sequence[Job], missing: Sequence[int], n_jobs: int | None, progr
     at_once = "generator_unordered" if backend.supports_return_generator else "list"
     work = [(i, jobs[i]) for i in missing]
     with _bar(len(missing), "run", progress) as bar:
-        if n_jobs is None and _is_worth(sum(job.steps for _, job in work), len(work)):
-            finished: Iterator[Numbered] = _shared(work, _numbered, _numbered)
+        if n_jobs is None and _may_share():
+            finished = _divided(sum(job.steps for _, job in work), work, _numbered, _numbered)
         else:
             finished = joblib.Parallel(n_jobs=n_jobs, return_as=at_once)(map(joblib.delayed(_numbered), work))
         for numbered in finished:
@@ -94,9 +97,8 @@ def stack(
         def here(item: _Stack) -> tuple[Sequence[int], list[Records], int]:
             return item[0], train_together(item[1], bar.update), 0
 
-        shared = n_jobs is None and _is_worth(_AS_LONG * total, len(work))
-        finished = _shared(work, here, _stacked) if shared else map(here, work)
-        for group, records, unseen in finished:
+        steps = _AS_LONG * total if n_jobs is None else 0
+        for group, records, unseen in _divided(steps, work, here, _stacked):
             bar.update(unseen)
             yield from zip(group, records, strict=True)
 
@@ -113,21 +115,33 @@ def _bar(total: int, unit: str, progress: bool) -> Iterator[Any]:
         torch.set_num_threads(threads)
 
 
-def _is_worth(steps: int, parts: int) -> bool:
-    """Whether to use a second process: the user has not said how to work, and there is enough to do."""
-    parallel = require("joblib").parallel
-    backend, configured = parallel.get_active_backend()
-    free = configured is None and backend.nesting_level == 0 and require("joblib").cpu_count() > 1
-    return free and parts > 1 and steps >= _MANY
+def _may_share() -> bool:
+    """Whether a second process may be used: the user has not said how to work."""
+    backend, configured = require("joblib").parallel.get_active_backend()
+    return configured is None and backend.nesting_level == 0 and require("joblib").cpu_count() > 1
 
 
-def _shared(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R]) -> Iterator[R]:
-    """Half of the work in one other process, half in this one: two cores for the memory of one more process."""
+def _divided(steps: int, work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R]) -> Iterator[R]:
+    """All here, or a part of it in another process: `steps` says how much there is to do."""
+    if len(work) < 2 or steps < _MANY or not _may_share():
+        return map(here, work)
+    return _shared(work, here, away, at_once=steps >= _LONG)
+
+
+def _shared(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R], at_once: bool) -> Iterator[R]:
+    """Half of the work in one other process, half in this one: two cores for the memory of one more process.
+
+    To start it takes seconds. Unless it is to have work `at_once`, this process goes on alone until it is there.
+    """
     pool = require("joblib.externals.loky").get_reusable_executor(max_workers=1, timeout=_IDLE)
+    started = pool.submit(_started)
+    if not at_once:
+        concurrent.futures.wait([started], timeout=_GRACE)
     todo = list(reversed(work))
     waiting: list[Any] = []
     while todo or waiting:
-        while len(todo) > 1 and len(waiting) < 2:  # one at work, one waiting, and one for this process
+        # one at work, one waiting, and one for this process
+        while len(todo) > 1 and len(waiting) < 2 and (at_once or started.done()):
             waiting.append(pool.submit(away, todo.pop()))
         if todo:
             yield here(todo.pop())
@@ -136,6 +150,10 @@ def _shared(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R]) -
             done = waiting[:1]
         waiting = [part for part in waiting if part not in done]
         yield from (part.result() for part in done)
+
+
+def _started() -> None:
+    """What takes the time is the import of this module, and of torch with it."""
 
 
 def _called(function: Callable[[T], R], item: tuple[int, T]) -> tuple[int, R]:

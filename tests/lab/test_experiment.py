@@ -148,6 +148,7 @@ def test_workers_agree_with_this_process_and_take_lambdas():
 def test_many_runs_are_shared_with_one_other_process(monkeypatch):
     here = count_runs(monkeypatch)
     monkeypatch.setattr(workers, "_MANY", 20 * QUICK["steps"])
+    monkeypatch.setattr(workers, "_LONG", 0)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     arguments = dict(task=least_squares(), methods=METHODS, settings=[{"lr": 0.1}], cache=False, **QUICK)
     alone = run(**arguments, seeds=range(10), n_jobs=1)
@@ -159,9 +160,21 @@ def test_many_runs_are_shared_with_one_other_process(monkeypatch):
     assert len(here) == 18
 
 
+def test_while_the_other_process_starts_nobody_waits(monkeypatch):
+    never = concurrent.futures.Future()
+    loky = types.SimpleNamespace(
+        get_reusable_executor=lambda **options: types.SimpleNamespace(submit=lambda *given: never)
+    )
+    monkeypatch.setattr(workers, "require", lambda name: loky)
+    assert list(workers._shared(range(-5, 0), abs, abs, at_once=False)) == [5, 4, 3, 2, 1]
+
+
 @pytest.mark.parametrize("count", range(8))
 @pytest.mark.parametrize("instant", [True, False])
-def test_shared_work_is_done_once_whichever_side_is_quicker(monkeypatch, count, instant):
+@pytest.mark.parametrize("at_once", [True, False])
+def test_shared_work_is_done_once_whichever_side_is_quicker(monkeypatch, count, instant, at_once):
+    monkeypatch.setattr(workers, "_GRACE", 0.0)
+
     class Part(concurrent.futures.Future):
         def result(self, timeout=None):
             return self.value
@@ -170,14 +183,14 @@ def test_shared_work_is_done_once_whichever_side_is_quicker(monkeypatch, count, 
             return instant
 
     class Pool:
-        def submit(self, function, item):
+        def submit(self, function, *items):
             part = Part()
-            part.value = function(item)
+            part.value = function(*items)
             return part
 
     loky = types.SimpleNamespace(get_reusable_executor=lambda **options: Pool())
     monkeypatch.setattr(workers, "require", lambda name: loky)
-    assert sorted(workers._shared(range(count), abs, abs)) == list(range(count))
+    assert sorted(workers._shared(range(count), abs, abs, at_once)) == list(range(count))
 
 
 def test_an_error_in_the_other_process_is_raised_here(monkeypatch):

@@ -146,6 +146,7 @@ def test_the_group_is_what_the_cache_keeps(monkeypatch):
 
 def test_methods_are_shared_with_one_other_process(monkeypatch):
     monkeypatch.setattr(workers, "_MANY", 2 * 7 * workers._AS_LONG)
+    monkeypatch.setattr(workers, "_LONG", 0)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     here = []
     monkeypatch.setattr(workers, "train_together", lambda *given: here.append(given) or train_together(*given))

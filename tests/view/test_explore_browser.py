@@ -165,6 +165,19 @@ def test_another_landscape_brings_its_own_start_and_rates(show):
     np.testing.assert_allclose(paths(page), fitted.paths(), rtol=1e-11, atol=1e-11)
 
 
+def test_who_comes_back_to_a_landscape_finds_it_as_it_was_left(show):
+    page = show(explore.landscape("ravine"))
+    menu = page.get_by_label("landscape", exact=True)
+    page.get_by_label("lr of Adam, optimizer 2, typed").fill("0.7")
+    page.get_by_label("start x").fill("-1.5")
+    left = paths(page)
+    menu.select_option("beale")
+    assert page.get_by_label("lr of Adam, optimizer 2, typed").input_value() != "0.7"
+    menu.select_option("ravine")
+    assert page.get_by_label("lr of Adam, optimizer 2, typed").input_value() == "0.7"
+    np.testing.assert_array_equal(paths(page), left)
+
+
 def test_optimizers_come_and_go(show):
     page = show(explore.landscape(optimizers=["SGD"]))
     for count in (2, 3, 4):

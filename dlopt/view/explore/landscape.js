@@ -10,6 +10,7 @@ class LandscapeView extends LandscapeDrawing {
   keys = KEYS;
   walk = walker();
   backs = new Map();
+  left = new Map(); // by landscape: how the reader left it
 
   constructor(model, el) {
     super();
@@ -35,7 +36,7 @@ class LandscapeView extends LandscapeDrawing {
 
   build() {
     const set = (values) => this.set(values);
-    this.landscape = menuOf("landscape", Object.keys(this.tables.landscapes), (word) => set(moved(this.tables, word, this.state)));
+    this.landscape = menuOf("landscape", Object.keys(this.tables.landscapes), (word) => this.moveTo(word));
     this.view = menuOf("view", ["plane", "solid"], (word) => set({view: word}));
     this.canvas = make("canvas", {role: "img"});
     this.handle = make("button", {type: "button", class: "handle"}, make("span", {class: "unseen"}, "start"));
@@ -49,6 +50,11 @@ class LandscapeView extends LandscapeDrawing {
         ...this.startBoxes(), this.source),
       make("div", {class: "pictures"}, this.picture, make("div", {class: "losses"}, this.chart)),
       this.player(), this.panel.cards, this.shared.element, this.sharing(this.panel.add));
+  }
+
+  moveTo(landscape) {
+    this.left.set(this.state.landscape, this.state);
+    this.set(moved(this.tables, landscape, this.state, this.left.get(landscape)));
   }
 
   startBoxes() {

@@ -88,23 +88,23 @@ function drawLoss(context, width, height, landscape, walks, {steps, step, axis =
   context.moveTo(frame.across(step), frame.top);
   context.lineTo(frame.across(step), frame.bottom);
   context.stroke();
-  context.save();
-  context.beginPath();
-  context.rect(frame.left - 8, frame.top - 8, frame.w + 20, frame.h + 16);
-  context.clip();
   walks.forEach((walk, k) => drawCurve(context, frame, walk, k, step, scale.base, colours));
-  context.restore();
   return frame;
 }
 
+// The line ends at the frame; the sign of a loss on its edge stands whole.
 function drawCurve(context, frame, {loss, finite}, k, step, base, colours) {
   if (!finite) return;
+  context.save();
+  context.beginPath();
+  context.rect(frame.left, frame.top, frame.w, frame.h);
+  context.clip();
   context.beginPath();
   for (let n = 0; n < finite; n++) context[n ? "lineTo" : "moveTo"](frame.across(n), frame.up(loss[n] - base));
   Object.assign(context, {strokeStyle: colours.series[k], lineWidth: 1.9, lineJoin: "round"});
   context.setLineDash(DASHES[k]);
   context.stroke();
-  context.setLineDash([]);
+  context.restore();
   const now = Math.min(step, finite - 1);
   sign(context, SHAPES[k], frame.across(now), frame.up(loss[now] - base), 5);
   context.fillStyle = colours.series[k];

@@ -76,11 +76,12 @@ class Pane {
 
   // What is costly and stays: the level lines or the quads.
   backOf(surface, scale, state, colours) {
-    const key = [surface.name, this.view.version, scale.key, this.frame.width, this.frame.height, colours.theme, window.devicePixelRatio, state.view].join();
+    const key = [surface.name, this.view.version, scale.key, this.view.two, this.frame.width, this.frame.height, colours.theme, window.devicePixelRatio, state.view].join();
     if (this.kept?.key !== key) {
-      const field = fieldOf(surface, scale), solid = state.view === "solid";
+      const field = fieldOf(surface, scale), solid = state.view === "solid", quads = this.view.two ? 35 : 50;
       this.kept = {
-        key, solid: solid ? surfaceOf(surface, field, colours) : null, back: solid ? null : backdrop(surface, field, this.frame, colours),
+        key, solid: solid ? surfaceOf(surface, field, colours, quads) : null,
+        back: solid ? null : backdrop(surface, field, this.frame, colours),
       };
     }
     return this.kept;

@@ -1,6 +1,6 @@
 // The landscape as a surface: quads from the farthest to the nearest (the painter's algorithm), paths among them.
 
-const QUADS = 50, NODES = QUADS + 1, MESH = 5; // a line of the mesh for every fifth quad
+const MESH = 5; // a line of the mesh for every fifth quad
 
 // Height of a value, from 0 to 1: as its colour where the field has a scale, or the landscape is best seen by its
 // logarithm; else cut at the top.
@@ -10,13 +10,13 @@ function heightOf(landscape, {quantiles, place, scale}) {
   return (v) => Math.max(0, Math.min(1.04, (v - low) / (high - low)));
 }
 
-// Places in space, -1 to 1, of every node, and the colours of the quads.
-function surfaceOf(landscape, field, colours) {
+// Places in space, -1 to 1, of every node, and the colours of the quads, `across` of them on a side.
+function surfaceOf(landscape, field, colours, across = 50) {
   const [left, right, low, high] = landscape.domain, height = heightOf(landscape, field);
-  const nodes = new Float64Array(3 * NODES * NODES), ranks = new Float64Array(NODES * NODES);
-  for (let j = 0; j < NODES; j++) {
-    for (let i = 0; i < NODES; i++) {
-      const k = j * NODES + i, u = i / QUADS, v = j / QUADS;
+  const nodes = new Float64Array(3 * (across + 1) ** 2), ranks = new Float64Array((across + 1) ** 2);
+  for (let j = 0; j <= across; j++) {
+    for (let i = 0; i <= across; i++) {
+      const k = j * (across + 1) + i, u = i / across, v = j / across;
       const value = landscape.f(left + u * (right - left), low + v * (high - low));
       nodes.set([2 * u - 1, 2 * v - 1, Number.isFinite(value) ? height(value) : NaN], 3 * k);
       ranks[k] = field.place(value);
@@ -26,16 +26,16 @@ function surfaceOf(landscape, field, colours) {
   const at = (x, y, value) => inside(x, y)
     ? [2 * (x - left) / (right - left) - 1, 2 * (y - low) / (high - low) - 1, height(value) + 0.012] : [NaN, NaN, NaN];
   const minima = landscape.minima.map(([x, y]) => [x, y, landscape.minimum]);
-  return {nodes, at, minima, quads: quadsOf(nodes, ranks, rampOf(colours.ramp.slice(1)))};
+  return {nodes, at, minima, quads: quadsOf(nodes, ranks, rampOf(colours.ramp.slice(1)), across)};
 }
 
-function quadsOf(nodes, ranks, ramp) {
+function quadsOf(nodes, ranks, ramp, across) {
   const quads = [];
-  for (let j = 0; j < QUADS; j++) {
-    for (let i = 0; i < QUADS; i++) {
-      const a = j * NODES + i, corners = [a, a + 1, a + NODES + 1, a + NODES];
+  for (let j = 0; j < across; j++) {
+    for (let i = 0; i < across; i++) {
+      const a = j * (across + 1) + i, above = a + across + 1, corners = [a, a + 1, above + 1, above];
       if (corners.some((k) => Number.isNaN(nodes[3 * k + 2]))) continue;
-      const from = 3 * Math.round(255 * (ranks[a] + ranks[a + NODES + 1]) / 2), light = shade(nodes, corners);
+      const from = 3 * Math.round(255 * (ranks[a] + ranks[above + 1]) / 2), light = shade(nodes, corners);
       const colour = `rgb(${[0, 1, 2].map((c) => Math.min(255, Math.round(ramp[from + c] * light))).join(",")})`;
       quads.push({depth: 0, corners, colour, below: j % MESH === 0, left: i % MESH === 0});
     }
@@ -55,8 +55,8 @@ function camera({turn, tilt}, width, height) {
 
 // Everything to draw with its depth: quads, then the segments of the paths, a little nearer than the surface.
 function pieces(surface, walks, see) {
-  const seen = new Float64Array(3 * NODES * NODES), found = [...surface.quads];
-  for (let k = 0; k < NODES * NODES; k++) seen.set(see(surface.nodes.subarray(3 * k, 3 * k + 3)), 3 * k);
+  const {nodes} = surface, seen = new Float64Array(nodes.length), found = [...surface.quads];
+  for (let k = 0; k < nodes.length; k += 3) seen.set(see([nodes[k], nodes[k + 1], nodes[k + 2]]), k);
   for (const quad of surface.quads) {
     const [a, b, c, d] = quad.corners;
     quad.depth = (seen[3 * a + 2] + seen[3 * b + 2] + seen[3 * c + 2] + seen[3 * d + 2]) / 4;

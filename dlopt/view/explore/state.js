@@ -13,10 +13,14 @@ function withRate(tables, landscape, name, hyper = {}) {
   return {name, hyper: entry?.made && "lr" in entry.made.group ? {...hyper, lr: rates[entry.rate]} : hyper};
 }
 
-// Another landscape: its own start, learning rates of its scale, the other settings as they were.
-function moved(tables, landscape, {optimizers}) {
-  const fitted = optimizers.map(({name, hyper}) => withRate(tables, landscape, name, hyper));
-  return {landscape, start: tables.landscapes[landscape].start, optimizers: fitted};
+// Another landscape: its own start and learning rates of its scale, or what was `left` there; the rest as it was.
+function moved(tables, landscape, {optimizers}, left) {
+  const fitted = optimizers.map(({name, hyper}, k) => {
+    const before = left?.optimizers[k];
+    return before?.name === name && "lr" in before.hyper ? {name, hyper: {...hyper, lr: before.hyper.lr}}
+      : withRate(tables, landscape, name, hyper);
+  });
+  return {landscape, start: left?.start ?? tables.landscapes[landscape].start, optimizers: fitted};
 }
 
 // The call that makes this state; what is the reader's own goes by its name.
