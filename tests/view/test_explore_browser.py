@@ -178,6 +178,36 @@ def test_who_comes_back_to_a_landscape_finds_it_as_it_was_left(show):
     np.testing.assert_array_equal(paths(page), left)
 
 
+def swipe(page, selector, dx, dy):
+    """A finger from the middle of the element, in ten moves; how far the page has scrolled with it."""
+    box, before = page.locator(selector).first.bounding_box(), page.evaluate("scrollY")
+    finger, x, y = page.context.new_cdp_session(page), box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    for k in range(11):
+        point = {"x": x + dx * k / 10, "y": y + dy * k / 10}
+        kind = "touchMove" if k else "touchStart"
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    settle(page)
+    return page.evaluate("scrollY") - before
+
+
+def test_a_finger_drags_what_can_be_dragged_and_scrolls_elsewhere(show):
+    page = show(explore.landscape(), explore.landscape(), has_touch=True, width=390)
+    start, count = page.get_by_label("start x").first, page.locator(".count").first
+    before = start.input_value()
+    assert swipe(page, ".handle", 60, -40) == 0
+    assert float(start.input_value()) > float(before)
+    dragged_to = start.input_value()
+    assert swipe(page, ".picture canvas", 20, -200) > 50
+    assert start.input_value() == dragged_to
+    page.locator(".chart").first.scroll_into_view_if_needed()
+    assert swipe(page, ".chart", -80, 3) == 0
+    assert int(count.inner_text().split(" / ")[0]) < 100
+    page.get_by_label("view").first.select_option("solid")
+    page.locator(".picture canvas").first.scroll_into_view_if_needed()
+    assert swipe(page, ".picture canvas", 20, -100) == 0
+
+
 def test_optimizers_come_and_go(show):
     page = show(explore.landscape(optimizers=["SGD"]))
     for count in (2, 3, 4):
