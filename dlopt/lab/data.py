@@ -6,14 +6,13 @@ training part alone. Larger sets come through :func:`openml`, and only when aske
 
 import hashlib
 import tempfile
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
+from dlopt.lab import bundled
 from dlopt.lab.cache import cache_directory, write_atomically
 from dlopt.lab.dataset import Dataset, Text, split_dataset
 from dlopt.lab.optional import require
@@ -40,9 +39,8 @@ def digits(seed: int = 0, standardize: bool = True) -> Dataset:
         >>> len(d.train), len(d.validation), len(d.test), tuple(d.train.inputs.shape[1:])
         (1077, 360, 360, (1, 8, 8))
     """
-    raw = require("sklearn.datasets").load_digits()
-    names = tuple(str(name) for name in raw.target_names)
-    return split_dataset("digits", raw.images[:, None], raw.target, names, seed, standardize, scale=16)
+    pixels, targets, names = bundled.read("digits")
+    return split_dataset("digits", pixels.reshape(-1, 1, 8, 8), targets, names, seed, standardize, scale=16)
 
 
 @lru_cache
@@ -214,9 +212,5 @@ def _sha256(content: bytes) -> str:
 
 
 def _table(name: str, seed: int, standardize: bool) -> Dataset:
-    """One of scikit-learn's tables."""
-    load: Callable[[], Any] = getattr(require("sklearn.datasets"), f"load_{name}")
-    raw = load()
-    names = tuple(str(n) for n in raw.target_names) if "target_names" in raw else ()
-    targets = raw.target if names else raw.target[:, None]
-    return split_dataset(name, raw.data, targets, names, seed, standardize)
+    inputs, targets, names = bundled.read(name)
+    return split_dataset(name, inputs, targets if names else targets[:, None], names, seed, standardize)

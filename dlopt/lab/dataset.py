@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dlopt.lab.optional import require
+from dlopt.lab.stratified import hold_out
 
 __all__ = ["Dataset", "Split", "Text", "split_dataset"]
 
@@ -93,28 +93,26 @@ def split_dataset(
         A :class:`Dataset` of float32 inputs.
 
     Raises:
-        ImportError: scikit-learn is missing.
-        ValueError: from scikit-learn, when a class has too few rows to stand in every part.
+        ValueError: a class has too few rows to stand in every part.
 
     Example:
         >>> d = split_dataset("toy", np.arange(20.0)[:, None], np.arange(20) % 2, ("even", "odd"))
         >>> len(d.train), len(d.validation), len(d.test), round(float(d.train.inputs.std(correction=0)), 6)
         (12, 4, 4, 1.0)
     """
-    split = require("sklearn.model_selection").train_test_split
     digest = hashlib.sha256(np.ascontiguousarray(inputs).tobytes() + np.ascontiguousarray(targets).tobytes())
     labels = targets if classes else np.zeros(len(targets), int)
     rows = np.arange(len(inputs))
     if published is None:
-        rest, test = split(rows, test_size=0.2, random_state=seed, stratify=labels)
-        train, validation = split(rest, test_size=0.25, random_state=seed, stratify=labels[rest])
+        rest, test = hold_out(labels, 0.2, seed)
+        kept, held = hold_out(labels[rest], 0.25, seed)
     else:
         rest, test = rows[:-published], rows[-published:]
-        train, validation = split(rest, test_size=published, random_state=seed, stratify=labels[rest])
+        kept, held = hold_out(labels[rest], published, seed)
     # torch.tensor copies into torch's own aligned memory, so that sums come out alike in every process
     x = torch.tensor(inputs).to(torch.float32) / scale
     y = torch.tensor(targets).to(torch.int64 if classes else torch.float32)
-    parts = [torch.tensor(part) for part in (train, validation, test)]
+    parts = [torch.tensor(part) for part in (rest[kept], rest[held], test)]
     if standardize:
         x = _standardized(x, x[parts[0]])
         y = y if classes else _standardized(y, y[parts[0]])

@@ -35,6 +35,16 @@ print(p.grad, "torch._dynamo" in sys.modules)
     assert in_new_interpreter(program).strip() == "None False"
 
 
+def test_data_and_intervals_import_neither_scikit_learn_nor_scipys_statistics():
+    program = """
+import sys
+from dlopt import lab
+lab.data.digits(), lab.data.wine(), lab.mean_interval([1.0, 2.0]), lab.bootstrap_interval([1.0, 2.0])
+print(sorted({"sklearn", "scipy.stats"} & set(sys.modules)))
+"""
+    assert in_new_interpreter(program).strip() == "[]"
+
+
 def test_every_public_name_is_there():
     for name in dlopt.lab.__all__:
         assert getattr(dlopt.lab, name) is not None

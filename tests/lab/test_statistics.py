@@ -37,6 +37,18 @@ def test_bootstrap_is_seeded_and_near_the_t_interval():
     assert found == pytest.approx(mean_interval(x), abs=0.02)
 
 
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+@pytest.mark.parametrize("level", [0.5, 0.95])
+@pytest.mark.parametrize("seed", range(5))
+def test_bootstrap_is_scipys(statistic, level, seed):
+    x = np.random.default_rng(seed).standard_normal(4 + seed)
+    theirs = stats.bootstrap(
+        (x,), statistic, confidence_level=level, n_resamples=500, method="percentile", rng=np.random.default_rng(seed)
+    ).confidence_interval
+    ours = bootstrap_interval(x, statistic, level=level, resamples=500, seed=seed)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-12)
+
+
 def test_bootstrap_of_the_median_takes_misses():
     few = bootstrap_interval([*range(10, 110), math.inf, math.inf])
     assert few.estimate == 60.5
