@@ -69,6 +69,8 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
     [0.001, 0.01, 0.1, 1.0]
     >>> log_ticks(0.3, 4.0)
     [0.5, 1.0, 2.0]
+    >>> log_ticks(2.62, 3.11)
+    [2.7, 2.8, 2.9, 3.0, 3.1]
     """
     first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
     decades = [d for d in range(first, last + 1) if low * (1 - 1e-9) <= 10.0**d <= high * (1 + 1e-9)]
@@ -80,7 +82,11 @@ def log_ticks(low: float, high: float, most: int = 7) -> list[float]:
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) >= 3:
             return ticks[:: -(-len(ticks) // most)]
-    return [float(f"{tick:.3g}") for tick in np.linspace(low, high, 4)]
+    size = 10.0 ** np.floor(np.log10(high - low))
+    steps = (size, 0.5 * size, 0.2 * size, 0.1 * size)
+    step = next(step for step in steps if np.floor(high / step) - np.ceil(low / step) >= 2)
+    ticks = [float(f"{k * step:.6g}") for k in np.arange(np.ceil(low / step), np.floor(high / step) + 1)]
+    return ticks[:: -(-len(ticks) // most)]
 
 
 def log_labels(ticks: Sequence[float]) -> list[str]:

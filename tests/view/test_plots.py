@@ -200,7 +200,7 @@ def test_path_data_is_thinned_within_its_tolerance():
     assert abs(points(text) - few).max() < 0.11
 
 
-@pytest.mark.parametrize("low, high", [(1e-9, 1e3), (0.9, 1.1), (0.2, 30), (1e-3, 5e-3), (3.1, 3.2)])
+@pytest.mark.parametrize("low, high", [(1e-9, 1e3), (0.9, 1.1), (0.2, 30), (1e-3, 5e-3), (3.1, 3.2), (2.6, 3.12)])
 def test_log_ticks_are_few_and_inside(low, high):
     ticks = log_ticks(low, high)
     assert 3 <= len(ticks) <= 7 and ticks == sorted(set(ticks))
