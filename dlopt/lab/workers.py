@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -116,7 +117,9 @@ def _bar(total: int, unit: str, progress: bool) -> Iterator[Any]:
 
 
 def _may_share() -> bool:
-    """Whether a second process may be used: the user has not said how to work."""
+    """Whether a second process may be used: the user has not said how to work, and this is the first one."""
+    if multiprocessing.parent_process() is not None:
+        return False
     backend, configured = require("joblib").parallel.get_active_backend()
     return configured is None and backend.nesting_level == 0 and require("joblib").cpu_count() > 1
 

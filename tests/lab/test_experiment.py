@@ -160,6 +160,13 @@ def test_many_runs_are_shared_with_one_other_process(monkeypatch):
     assert len(here) == 18
 
 
+def test_the_other_process_starts_no_third_one(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    found = workers.parallel_map(lambda _: (os.getpid(), workers._may_share()), range(6), progress=False)
+    assert dict(found) == {process: process == os.getpid() for process, _ in found}
+    assert len(dict(found)) == 2
+
+
 def test_while_the_other_process_starts_nobody_waits(monkeypatch):
     never = concurrent.futures.Future()
     loky = types.SimpleNamespace(
