@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from dlopt.engine.modes import ModeOptimizer
 from dlopt.engine.optimizer import RuleOptimizer
@@ -58,7 +59,8 @@ def train_together(
     """
     if torch.get_num_threads() != 1:
         torch.set_num_threads(1)
-    with torch.random.fork_rng(devices=[]):
+    # vmap has no rule for torch's fused attention and would take model after model
+    with torch.random.fork_rng(devices=[]), sdpa_kernel(SDPBackend.MATH):
         torch.manual_seed(jobs[0].seed)  # for an evaluation that draws random numbers
         return _train(jobs, done)
 

@@ -37,6 +37,7 @@ TASKS = [
     lab.tasks.digits_convnet(4),
     lab.tasks.logistic_regression(),
     lab.tasks.least_squares(),
+    lab.tasks.character_transformer(width=8, layers=1, context=8, windows=2),
     with_sharpness(few_digits(examples=20, widths=(4,))),
 ]
 QUICK = dict(steps=7, batch_size=8, every=3, progress=False)
