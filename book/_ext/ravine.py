@@ -47,13 +47,15 @@ def draw() -> str:
     )
     plain = " ".join(map(place, path(0.06, 0.0)))
     heavy = " ".join(map(place, path(0.06, 0.8)))
+    corners = ((8.0 if k % 2 == 0 else 3.4, k * math.pi / 5) for k in range(10))
+    star = " ".join(f"{390 + r * math.sin(turn):.1f},{85 - r * math.cos(turn):.1f}" for r, turn in corners)
     start_x, start_y = place(START).split(",")
     return f"""<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 170" role="img" aria-label="{ALT}">
 <g fill="none" stroke="currentColor" stroke-opacity=".22">{rings}</g>
 <polyline fill="none" stroke="#2b8cbe" stroke-width="1.6" stroke-linejoin="round" points="{plain}"/>
 <polyline fill="none" stroke="#d55e00" stroke-width="2.6" stroke-linejoin="round" points="{heavy}"/>
 <circle cx="{start_x}" cy="{start_y}" r="4" fill="currentColor"/>
-<circle cx="390" cy="85" r="4" fill="none" stroke="currentColor" stroke-width="1.6"/>
+<polygon points="{star}" fill="currentColor"/>
 </svg>
 """
 

@@ -256,7 +256,7 @@ def _optax_pairs() -> Iterator[Pair]:
     )  # fmt: skip
     yield Pair(
         peer, "RMSprop", partial(dlopt.RMSprop, lr=1e-3, alpha=0.9), _optax("rmsprop", 1e-3),
-        "ε stands inside the root, where Hinton and ours under convention “paper” have it too.",
+        "ε stands inside the root, where Graves and ours under convention “paper” have it too.",
         partial(dlopt.RMSprop, lr=1e-3, alpha=0.9, convention="paper"),
     )  # fmt: skip
     begun: dict[str, Any] = dict(lr=0.01, initial_accumulator_value=0.1, eps=1e-7)
