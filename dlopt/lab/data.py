@@ -170,7 +170,7 @@ def openml(name: str, seed: int = 0, standardize: bool = True) -> Dataset:
     Raises:
         ValueError: an unknown name, or a cached file that no longer has its checksum.
         ConnectionError: not in the cache, and openml.org cannot be reached.
-        ImportError: scikit-learn is missing.
+        ImportError: not in the cache, and scikit-learn is missing.
 
     Example:
         >>> openml("imagenet")

@@ -1,4 +1,4 @@
-"""Intervals, paired tests, effect sizes and equivalence over seeds, all from SciPy.
+"""Intervals, paired tests, effect sizes and equivalence over seeds, from SciPy but for the bootstrap.
 
 A miss is infinite, never dropped: medians and their bootstrap intervals take infinite values, means refuse.
 """
@@ -103,7 +103,7 @@ def bootstrap_interval(
 
     Raises:
         ValueError: fewer than two values, NaN, an infinite value with a statistic other than ``np.median``,
-            a level outside (0, 1).
+            a level outside (0, 1), fewer than one resample.
 
     Example:
         >>> bootstrap_interval([10.0, 20.0, 30.0, 40.0, float("inf")])
@@ -111,8 +111,10 @@ def bootstrap_interval(
     """
     x = np.asarray(values, np.float64) if statistic is np.median else _finite(values)
     _check_level(level)
-    if len(x) < 2 or np.isnan(x).any():
+    if x.ndim != 1 or len(x) < 2 or np.isnan(x).any():
         raise ValueError(f"at least two numbers are needed, and no NaN; got {x.tolist()}")
+    if resamples < 1:
+        raise ValueError(f"resamples must be at least 1, got {resamples}")
     finite = np.where(np.isinf(x), np.copysign(_FAR, x), x)  # an order statistic does not mind
     drawn = finite[np.random.default_rng(seed).integers(0, len(x), (resamples, len(x)))]
     tail = (1 - level) / 2

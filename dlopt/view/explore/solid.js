@@ -26,7 +26,7 @@ function surfaceOf(landscape, field, colours, across = 50) {
   const at = (x, y, value) => inside(x, y)
     ? [2 * (x - left) / (right - left) - 1, 2 * (y - low) / (high - low) - 1, height(value) + 0.012] : [NaN, NaN, NaN];
   const minima = landscape.minima.map(([x, y]) => [x, y, landscape.minimum]);
-  return {nodes, at, minima, quads: quadsOf(nodes, ranks, rampOf(colours.ramp.slice(1)), across)};
+  return {nodes, at, minima, across, quads: quadsOf(nodes, ranks, rampOf(colours.ramp.slice(1)), across)};
 }
 
 function quadsOf(nodes, ranks, ramp, across) {
@@ -70,7 +70,7 @@ function pieces(surface, walks, see) {
   });
   lines.forEach((points, of) => {
     for (let k = 0; 3 * k + 3 < points.length; k++) {
-      const depth = Math.min(points[3 * k + 2], points[3 * k + 5]) - 0.04;
+      const depth = Math.min(points[3 * k + 2], points[3 * k + 5]) - 2 / surface.across;
       if (Number.isFinite(depth)) found.push({depth, of, k});
     }
   });

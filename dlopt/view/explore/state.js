@@ -15,10 +15,10 @@ function withRate(tables, landscape, name, hyper = {}) {
 
 // Another landscape: its own start and learning rates of its scale, or what was `left` there; the rest as it was.
 function moved(tables, landscape, {optimizers}, left) {
+  const names = (list) => JSON.stringify(list?.map(({name}) => name)), same = names(left?.optimizers) === names(optimizers);
   const fitted = optimizers.map(({name, hyper}, k) => {
-    const before = left?.optimizers[k];
-    return before?.name === name && "lr" in before.hyper ? {name, hyper: {...hyper, lr: before.hyper.lr}}
-      : withRate(tables, landscape, name, hyper);
+    const before = same ? left.optimizers[k].hyper : {};
+    return "lr" in before && "lr" in hyper ? {name, hyper: {...hyper, lr: before.lr}} : withRate(tables, landscape, name, hyper);
   });
   return {landscape, start: left?.start ?? tables.landscapes[landscape].start, optimizers: fitted};
 }
