@@ -172,8 +172,10 @@ def test_who_comes_back_to_a_landscape_finds_it_as_it_was_left(show):
     page.get_by_label("start x").fill("-1.5")
     left = paths(page)
     menu.select_option("beale")
+    settle(page)
     assert page.get_by_label("lr of Adam, optimizer 2, typed").input_value() != "0.7"
     menu.select_option("ravine")
+    settle(page)
     assert page.get_by_label("lr of Adam, optimizer 2, typed").input_value() == "0.7"
     np.testing.assert_array_equal(paths(page), left)
 
@@ -193,6 +195,7 @@ def swipe(page, selector, dx, dy):
 
 def test_a_finger_drags_what_can_be_dragged_and_scrolls_elsewhere(show):
     page = show(explore.landscape(), explore.landscape(), has_touch=True, width=390)
+    settle(page)
     start, count = page.get_by_label("start x").first, page.locator(".count").first
     before = start.input_value()
     assert swipe(page, ".handle", 60, -40) == 0
@@ -204,6 +207,7 @@ def test_a_finger_drags_what_can_be_dragged_and_scrolls_elsewhere(show):
     assert swipe(page, ".chart", -80, 3) == 0
     assert int(count.inner_text().split(" / ")[0]) < 100
     page.get_by_label("view").first.select_option("solid")
+    settle(page)
     page.locator(".picture canvas").first.scroll_into_view_if_needed()
     assert swipe(page, ".picture canvas", 20, -100) == 0
 
