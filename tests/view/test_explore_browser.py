@@ -189,6 +189,7 @@ def swipe(page, selector, dx, dy):
         kind = "touchMove" if k else "touchStart"
         finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
     finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_timeout(200)  # the page scrolls apart from its script
     settle(page)
     return page.evaluate("scrollY") - before
 
