@@ -39,7 +39,8 @@ class EngineOptions(TypedDict, total=False):
             :mod:`dlopt.engine.eight_bits`; the keyword is that of ``bitsandbytes``). Parameters of fewer than 4,096
             elements and complex ones keep float32, and so does state that a class does not list in ``quantized``.
             A loaded state is converted at the next step; ``torch.optim`` would take the bytes for numbers. The range
-            is that of float32, for float64 parameters too: a second moment beyond 3.4e38 is infinite.
+            is that of float32, for float64 parameters too: a second moment beyond 3.4e38, as a gradient of 6e20
+            makes one, is infinite, and its block goes no further.
         seed: of the random numbers, a whole number from 0. Parameters, elements and steps have different ones.
     """
 

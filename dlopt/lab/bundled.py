@@ -22,6 +22,7 @@ def read(name: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
 
     Raises:
         ImportError: scikit-learn is missing.
+        KeyError: another name.
 
     Example:
         >>> inputs, targets, names = read("wine")
