@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -82,7 +83,7 @@ class Batch:
     def device(self) -> torch.device:
         return self.streams[1][0].device
 
-    @property
+    @functools.cached_property
     def dtypes(self) -> tuple[torch.dtype, ...]:
         return tuple(stream[0].dtype for stream in self.streams)
 
@@ -149,6 +150,8 @@ class Known:
         self.single = 1 in self.sizes
         self.clocks: Clocks = {}
         self.on_device: Any = None  # what a GPU face has sent there
+        self.asked: tuple[Any, ...] = ()  # for which face, and
+        self.face: Any = None  # the answer
         self.distinct = len(set(self.pointers[0]) - {0}) == sum(size > 0 for size in self.sizes)
 
     def holds(self, streams: list[list[Tensor]]) -> bool:

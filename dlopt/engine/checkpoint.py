@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dlopt.engine import eight_bits
-from dlopt.engine.state import absmax_key, state_dtype
+from dlopt.engine.state import absmax_key, coded, in_eight_bits, recoded, state_dtype
 from dlopt.engine.writing import COUNTER, MASTER, WRITER_STATE
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 def checked(optimizer: RuleOptimizer, state_dict: dict[str, Any]) -> dict[str, Any]:
     """What `state_dict` makes of the optimizer's ``state`` and ``param_groups``. Nothing is changed.
 
-    State keeps its own dtype, where torch casts it to the parameter's (PyTorch issue 43706).
+    State keeps its own dtype, where torch casts it to the parameter's (PyTorch issue 43706); whether it is in 8 bits is
+    for the optimizer to say.
 
     Raises:
         ValueError: if groups or parameters do not match in number, a hyperparameter is missing, or a
@@ -38,6 +39,10 @@ def checked(optimizer: RuleOptimizer, state_dict: dict[str, Any]) -> dict[str, A
         if number not in params:
             raise ValueError(f"loaded state dict has state for parameter {number}, which no group names")
         state[params[number]] = _entry(optimizer, number, params[number], entry)
+    for group in groups:
+        for p in group["params"]:
+            if p in state:
+                state[p] = _in_its_form(optimizer, group, p, state[p])
     return {"state": state, "param_groups": groups}
 
 
@@ -85,9 +90,9 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
     clock, rule = set(optimizer.clock_keys()), set(optimizer.state_keys.values())
     writer = {key for keys in WRITER_STATE.values() for key in keys.values()}
     given = {key: value for key, value in entry.items() if value is not None}
-    coded = {key for key in rule if isinstance(entry.get(key), Tensor) and entry[key].dtype is torch.uint8}
-    coded &= {optimizer.state_keys[symbol] for symbol in optimizer.quantized}
-    scales = {absmax_key(key) for key in coded}
+    codes = {key for key in rule if isinstance(entry.get(key), Tensor) and coded(entry[key])}
+    codes &= {optimizer.state_keys[symbol] for symbol in optimizer.quantized}
+    scales = {absmax_key(key) for key in codes}
     surplus = sorted(set(given) - clock - rule - writer - scales)
     rules = [optimizer.as_rule(function) for function in (*optimizer.rules, optimizer.vector_rule) if function]
     wanted = [{optimizer.state_keys[symbol] for symbol in rule.elements[2:]} for rule in rules]
@@ -114,8 +119,18 @@ def _entry(optimizer: RuleOptimizer, number: Any, p: Tensor, entry: dict[str, An
             least = value[value < 0][0].item()
             raise ValueError(f"loaded {key} of parameter {number} has {least}: a largest magnitude is >= 0")
         dtype = p.dtype if key in writer and key != MASTER else state_dtype(p)
-        dtype = torch.uint8 if key in coded else torch.float32 if key in scales else dtype
+        dtype = torch.uint8 if key in codes else torch.float32 if key in scales else dtype
         like = torch.zeros_like(p, dtype=dtype, requires_grad=False, memory_format=torch.preserve_format)
         like = like if due == tuple(p.shape) else torch.zeros(due, dtype=dtype, device=p.device)
         result[key] = like.copy_(value.to_dense() if value.is_sparse else value)
     return result
+
+
+def _in_its_form(optimizer: RuleOptimizer, group: dict[str, Any], p: Tensor, entry: dict[str, Any]) -> dict[str, Any]:
+    """`entry` with those states in 8 bits that the optimizer keeps so, and no others."""
+    new: dict[str, Tensor | None] = {}
+    for symbol in optimizer.quantized:
+        key = optimizer.state_keys[symbol]
+        if key in entry and coded(entry[key]) != in_eight_bits(group, p):
+            new |= recoded(optimizer, symbol, p, entry[key], entry.get(absmax_key(key)))
+    return {key: value for key, value in {**entry, **new}.items() if value is not None}

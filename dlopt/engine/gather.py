@@ -169,11 +169,16 @@ def _step(
     return Step(program, scalars, keys_of(optimizer, program), after)
 
 
+_AS_THEY_ARE = {type(None), bool, str, tuple, list}
+
+
 def plain_value(name: str, value: Any, place: torch.device | None = None) -> Any:
     """A hyperparameter as a float; a tensor that requires grad stays one, for ``differentiable=True``.
 
     If there is a `place`, a device, every tensor stays one, there.
     """
+    if type(value) in _AS_THEY_ARE or type(value) is float and -math.inf < value < math.inf:  # the usual cases
+        return value
     if isinstance(value, Tensor):
         if place is not None:
             return device.number(value, place)

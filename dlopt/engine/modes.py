@@ -84,15 +84,10 @@ class ModeOptimizer(RuleOptimizer):
         for group in groups:
             group["train_mode"] = to_train
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Take one step, as :meth:`RuleOptimizer.step`; the gradients must be those at the training point.
-
-        Raises:
-            RuntimeError: in eval mode.
-        """
+    def check_step(self) -> None:
+        """The gradients must be those at the training point: RuntimeError in eval mode."""
         if not all(group["train_mode"] for group in self.param_groups):
             raise RuntimeError(f"{type(self).__name__} is in eval mode: call train() before the next step")
-        return super().step(closure)
 
 
 def gather_move(optimizer: RuleOptimizer, group: Group, moved: Callable[[Any], Any]) -> list[Pending]:

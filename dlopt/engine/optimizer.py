@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any, ClassVar, TypedDict, Unpack
 
@@ -15,6 +14,7 @@ from dlopt.engine import checkpoint, device, faces
 from dlopt.engine.batch import Known
 from dlopt.engine.checks import options, python_numbers
 from dlopt.engine.gather import gather
+from dlopt.engine.hooked import eager, hooked
 from dlopt.engine.lowering import lower_norms, lower_program
 from dlopt.engine.matrix import MatrixRule, matrix_rule
 from dlopt.engine.program import Program
@@ -38,7 +38,7 @@ class EngineOptions(TypedDict, total=False):
         optim_bits: 32, or 8 for state of one byte an element and one float32 a block of 256 (see
             :mod:`dlopt.engine.eight_bits`; the keyword is that of ``bitsandbytes``). Parameters of fewer than 4,096
             elements and complex ones keep float32, and so does state that a class does not list in ``quantized``.
-            A loaded state is converted at the next step; ``torch.optim`` would take the bytes for numbers. The range
+            A loaded state is converted; ``torch.optim`` would take the bytes for numbers, without a word. The range
             is that of float32, for float64 parameters too: a second moment beyond 3.4e38, as a gradient of 6e20
             makes one, is infinite, and its block goes no further.
         seed: of the random numbers, a whole number from 0. Parameters, elements and steps have different ones.
@@ -212,7 +212,7 @@ class RuleOptimizer(torch.optim.Optimizer):
                 ids = [id(p[1] if isinstance(p, tuple) else p) for p in params]
                 if len(ids) != len(set(ids)):
                     raise ValueError("optimizer contains a parameter group with duplicate parameters")
-        _eager(torch.optim.Optimizer.add_param_group)(self, param_group)
+        eager(torch.optim.Optimizer.add_param_group)(self, param_group)
         try:
             for p in self.param_groups[-1]["params"]:
                 self.check_parameter(p)
@@ -224,11 +224,11 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients, as torch does: set them to None, or to zero."""
-        _eager(torch.optim.Optimizer.zero_grad)(self, set_to_none)
+        eager(torch.optim.Optimizer.zero_grad)(self, set_to_none)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that is needed to go on from here, as torch gives it."""
-        return _eager(torch.optim.Optimizer.state_dict)(self)
+        return eager(torch.optim.Optimizer.state_dict)(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -255,6 +255,10 @@ class RuleOptimizer(torch.optim.Optimizer):
         self.check(group)
         options(self, group)
 
+    def check_step(self) -> None:
+        """Raise RuntimeError if now is not the time for a step."""
+
+    @hooked
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Take one step with the gradients at hand.
 
@@ -268,6 +272,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             RuntimeError: for a gradient or a tensor the rule cannot take. Nothing has changed then.
             ValueError: for a hyperparameter that became NaN or infinite, or an engine option that became wrong.
         """
+        self.check_step()
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -290,11 +295,3 @@ class RuleOptimizer(torch.optim.Optimizer):
                 face.run(item.batch)
                 item.batch.finish()
         return loss
-
-
-def _eager(method: Callable[..., Any]) -> Callable[..., Any]:
-    """torch's `method`, but without what hides it from the compiler as long as there is none.
-
-    The decorator imports the compiler at the first call, which takes seconds and some 100 MB.
-    """
-    return method if "torch._dynamo" in sys.modules else inspect.unwrap(method)

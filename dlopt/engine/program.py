@@ -38,42 +38,42 @@ class Program:
     codes: tuple[str | None, ...] = ()
     norms: Rule | None = None
 
-    @property
+    @functools.cached_property
     def scalars(self) -> tuple[str, ...]:
         """What the host supplies, the norms not among it."""
         rules = [self.rule, *filter(None, [self.norms]), *self.parts()[0].values()]
         return tuple(dict.fromkeys(name for rule in rules for name in rule.scalars if name not in self.norm_names))
 
-    @property
+    @functools.cached_property
     def norm_names(self) -> tuple[str, ...]:
         return tuple(f"{ast.unparse(node)}_norm" for node in self.norms.returns) if self.norms else ()
 
-    @property
+    @functools.cached_property
     def streams(self) -> int:
         return len(self.rule.elements) + len(writing.WRITER_STATE[self.writer])
 
-    @property
+    @functools.cached_property
     def kinds(self) -> tuple[str | None, ...]:
         """How each stream is stored: None as numbers, ``"signed"`` or ``"unsigned"`` in 8 bits by that map, and
         ``"random"`` as the counter that random words are made of."""
         rule = (None, None, *(self.codes or (None,) * (len(self.rule.elements) - 2)))
         return rule + tuple("random" if s == "r" else None for s in writing.WRITER_STATE[self.writer])
 
-    @property
+    @functools.cached_property
     def coded(self) -> dict[int, str]:
         """The streams that are stored in 8 bits, with their maps."""
         return {k: kind for k, kind in enumerate(self.kinds) if kind in eight_bits.KINDS}
 
-    @property
+    @functools.cached_property
     def outputs(self) -> int:
         """How many streams are written: those after g that are not random."""
         return self.streams - 1 - self.kinds.count("random")
 
-    @property
+    @functools.cached_property
     def unscales(self) -> bool:
         return "unscale" in self.before
 
-    @property
+    @functools.cached_property
     def matrix(self) -> bool:
         return isinstance(self.rule, MatrixRule)
 

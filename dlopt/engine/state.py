@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,10 @@ def program_of(
 ) -> Program:
     """The program of a step or a move; `eight`: the states that can be are stored in 8 bits."""
     codes = tuple(optimizer.quantized.get(symbol) for symbol in rule.elements[2:]) if eight else ()
-    return Program(rule, before, group["writing"], codes if any(codes) else (), optimizer.norms_of(rule.function))
+    return _program(rule, before, group["writing"], codes if any(codes) else (), optimizer.norms_of(rule.function))
+
+
+_program = functools.cache(Program)  # what it says of itself is worked out once, not at every step
 
 
 def keys_of(optimizer: RuleOptimizer, program: Program) -> tuple[str, ...]:
@@ -59,18 +63,25 @@ def made(
     for symbol, kind in zip(program.rule.elements[2:], program.kinds[2:], strict=False):
         key = optimizer.state_keys[symbol]
         value = entry[key] if key in entry else new_state(optimizer, group, symbol, p)
-        if coded(value) and not kind:
-            new[key] = eight_bits.decode(value, entry[absmax_key(key)], optimizer.quantized[symbol]).to(state_dtype(p))
-            new[absmax_key(key)] = None
-        elif kind and not coded(value):
-            codes, new[absmax_key(key)] = eight_bits.encode(value, kind)
-            new[key] = zeros_like(p, torch.uint8).copy_(codes)
+        if coded(value) != bool(kind):
+            new |= recoded(optimizer, symbol, p, value, entry.get(absmax_key(key)))
         elif key not in entry:
             new[key] = value
     for key in WRITER_STATE[program.writer].values():
         if key not in entry:
             new[key] = writer_state(optimizer, group, key, p)
     return new
+
+
+def recoded(
+    optimizer: RuleOptimizer, symbol: str, p: Tensor, value: Tensor, absmax: Tensor | None
+) -> dict[str, Tensor | None]:
+    """The state `symbol` of `p`: out of 8 bits if `value` is in them, else in 8 bits."""
+    key, kind = optimizer.state_keys[symbol], optimizer.quantized[symbol]
+    if absmax is not None:
+        return {key: eight_bits.decode(value, absmax, kind).to(state_dtype(p)), absmax_key(key): None}
+    codes, absmax = eight_bits.encode(value, kind)
+    return {key: zeros_like(p, torch.uint8).copy_(codes), absmax_key(key): absmax}
 
 
 def new_state(optimizer: RuleOptimizer, group: Group, symbol: str, p: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlopt.lab.cache import cache_directory, environment, load_columns, save_columns
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Tuning", "run", "steps_to", "tune"]
 
+_WIDE = 6  # runs: with fewer, halves would take as long as the whole
 _RUN = ["task", "method", "trial", "seed"]
 _WHOLE = {"step": "int64", "gradients": "int64", "diverged": "bool"}
 
@@ -57,8 +59,8 @@ def run(
             records.
         together: train all runs of a method side by side, stacked into one model: a small model's step is hardly
             more than the cost of calling PyTorch, and fifty runs pay it once. The same runs but for rounding; for
-            methods that work element by element, see :mod:`dlopt.lab.together`. Several methods may be shared between
-            two processes, as runs are.
+            methods that work element by element, see :mod:`dlopt.lab.together`. Methods may be shared between two
+            processes, as runs are; a single method's runs are two stacks for that.
         n_jobs: as in `joblib.Parallel`; -1 takes all cores. None leaves it to `joblib.parallel_config`, which
             also chooses other backends (Dask, Ray); where that says nothing, long work is shared between this
             process and one more, and 1 keeps it here. Each uses one thread.
@@ -113,12 +115,14 @@ def run(
         raise ValueError(
             f"methods that are trained together take two processes or one: n_jobs must be None or 1, got {n_jobs}"
         )
-    size = len(jobs) // len(methods) if together else 1
-    groups = [range(first, first + size) for first in range(0, len(jobs), size)]
+    alone = [[i] for i in range(len(jobs))]
+    groups = _stacks(len(methods), len(jobs) // len(methods), len(seeds)) if together else alone
     surroundings = fingerprint((environment(), together)) if cache else ""
-    hashes = [fingerprint((surroundings, [vars(jobs[i]) for i in group])) if cache else "" for group in groups]
-    files = [cache_directory() / "runs" / key[:2] / f"{key}-{i}.npz" for key in hashes for i in range(size)]
-    records = [load_columns(file) if cache else None for file in files]
+    files: dict[int, Path] = {}
+    for group in groups:
+        key = fingerprint((surroundings, [vars(jobs[i]) for i in group])) if cache else ""
+        files |= {i: cache_directory() / "runs" / key[:2] / f"{key}-{place}.npz" for place, i in enumerate(group)}
+    records = [load_columns(files[i]) if cache else None for i in range(len(jobs))]
     missing = [group for group in groups if any(records[i] is None for i in group)]
     single = [i for group in missing for i in group]
     work = stack(jobs, missing, n_jobs, progress) if together else share(jobs, single, n_jobs, progress)
@@ -133,6 +137,20 @@ def run(
         if record is not None
     ]
     return pandas.concat(frames, ignore_index=True).astype(_WHOLE)
+
+
+def _stacks(methods: int, size: int, seeds: int) -> list[list[int]]:
+    """The runs that are trained as one model: all `size` of a method; if there is one method only, half of them.
+
+    A half has half of the settings, or, where these cannot be halved, of the seeds. Two processes can share two halves,
+    and what is beside what does not depend on whether they do.
+    """
+    if methods > 1 or size < _WIDE:
+        return [list(range(first, first + size)) for first in range(0, methods * size, size)]
+    settings = size // seeds
+    place = [i // seeds if settings % 2 == 0 or seeds == 1 else i % seeds for i in range(size)]
+    half = (max(place) + 1) // 2
+    return [[i for i in range(size) if (place[i] < half) == first] for first in (True, False)]
 
 
 def steps_to(table: "pd.DataFrame", metric: str, value: float) -> "pd.DataFrame":

@@ -19,13 +19,16 @@ def hold_out(labels: np.ndarray, part: float | int, seed: int = 0) -> tuple[np.n
         seed: decides which.
 
     Raises:
-        ValueError: a class has a single row, or one of the two parts has fewer rows than there are classes.
+        ValueError: there are no rows, `part` is neither a share nor a whole number, a class has a single row, or one
+            of the two parts has fewer rows than there are classes.
 
     Example:
         >>> kept, held = hold_out(np.array([0, 0, 0, 0, 1, 1, 1, 1]), part=0.25)
         >>> sorted(kept.tolist() + held.tolist()), len(held)
         ([0, 1, 2, 3, 4, 5, 6, 7], 2)
     """
+    if not len(labels) or not (0 < part < 1 or float(part).is_integer()):
+        raise ValueError(f"cannot hold out {part} of {len(labels)} rows")
     names, labels, counts = np.unique(labels, return_inverse=True, return_counts=True)
     held = math.ceil(part * len(labels)) if part < 1 else int(part)
     kept = len(labels) - held

@@ -3,6 +3,8 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
+import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -20,7 +22,8 @@ Numbered = tuple[int, Records]
 _Stack = tuple[Sequence[int], list[Job]]
 T = TypeVar("T")
 R = TypeVar("R")
-_MANY = 1000  # steps; with fewer, another process is not started
+_FEW = 200  # steps; with fewer, this process is not copied
+_MANY = 1000  # steps; with fewer, another process is not started, where a copy will not do
 _LONG = 5000  # steps; from so many on it has work from the beginning, and is waited for
 _AS_LONG = 4  # such steps take about as long as a stacked one
 _GRACE = 0.05  # seconds, in which a process answers that has been started before
@@ -125,27 +128,56 @@ def _may_share() -> bool:
 
 
 def _divided(steps: int, work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R]) -> Iterator[R]:
-    """All here, or a part of it in another process: `steps` says how much there is to do."""
-    if len(work) < 2 or steps < _MANY or not _may_share():
+    """All here, or half of it in one other process: `steps` says how much there is to do."""
+    if len(work) < 2 or steps < _FEW or not _may_share():
         return map(here, work)
-    return _shared(work, here, away, at_once=steps >= _LONG)
+    if _may_fork():
+        return _forked(work, here, away)
+    return _spawned(work, here, away, at_once=steps >= _LONG) if steps >= _MANY else map(here, work)
 
 
-def _shared(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R], at_once: bool) -> Iterator[R]:
-    """Half of the work in one other process, half in this one: two cores for the memory of one more process.
+def _may_fork() -> bool:
+    """Whether a copy of this process could compute: a GPU's threads, and Apple's libraries, do not survive a fork."""
+    return sys.platform == "linux" and not torch.accelerator.is_available()
 
-    To start it takes seconds. Unless it is to have work `at_once`, this process goes on alone until it is there.
+
+def _forked(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R]) -> Iterator[R]:
+    """The other process is a copy of this one: there at once, and what it does not change takes no memory."""
+    context = multiprocessing.get_context("fork")
+    pool = concurrent.futures.ProcessPoolExecutor(1, context, initializer=_inherit, initargs=(away, work))
+    try:
+        with warnings.catch_warnings():  # it computes on its only thread, and waits for no other
+            warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+            pool.submit(_started)
+        yield from _halved(
+            range(len(work)), lambda k: here(work[k]), lambda k: pool.submit(_inherited, k), lambda: True
+        )
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _spawned(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R], at_once: bool) -> Iterator[R]:
+    """The other process is a new one, which takes seconds to start.
+
+    Unless it is to have work `at_once`, this process goes on alone until it is there.
     """
     pool = require("joblib.externals.loky").get_reusable_executor(max_workers=1, timeout=_IDLE)
     started = pool.submit(_started)
     if not at_once:
         concurrent.futures.wait([started], timeout=_GRACE)
+    yield from _halved(work, here, partial(pool.submit, away), lambda: at_once or started.done())
+
+
+def _halved(
+    work: Sequence[T], here: Callable[[T], R], submit: Callable[[T], Any], ready: Callable[[], bool]
+) -> Iterator[R]:
+    """Work that is done here and, as far as it is `ready`, where it is submitted to: results as they come."""
     todo = list(reversed(work))
     waiting: list[Any] = []
     while todo or waiting:
         # one at work, one waiting, and one for this process
-        while len(todo) > 1 and len(waiting) < 2 and (at_once or started.done()):
-            waiting.append(pool.submit(away, todo.pop()))
+        while len(todo) > 1 and len(waiting) < 2 and ready():
+            waiting.append(submit(todo.pop()))
         if todo:
             yield here(todo.pop())
         done = [part for part in waiting if part.done()]
@@ -157,6 +189,20 @@ def _shared(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R], a
 
 def _started() -> None:
     """What takes the time is the import of this module, and of torch with it."""
+
+
+_heritage: tuple[Callable[[Any], Any], Sequence[Any]]
+
+
+def _inherit(function: Callable[[Any], Any], work: Sequence[Any]) -> None:
+    """Keep what a copy of a process has of its parent: nothing need be pickled."""
+    global _heritage
+    _heritage = function, work
+
+
+def _inherited(k: int) -> Any:
+    function, work = _heritage
+    return function(work[k])
 
 
 def _called(function: Callable[[T], R], item: tuple[int, T]) -> tuple[int, R]:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import dlopt
 from dlopt.engine import RuleOptimizer, faces, xp
@@ -594,6 +595,25 @@ def test_every_scheduler(name, tensor):
             opt.step()
             scheduler.step()
     torch.testing.assert_close(p, q, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("cls", [dlopt.Adam, dlopt.ScheduleFreeAdamW])
+def test_hooks_are_called_once_and_a_profile_shows_the_step(cls):
+    w = torch.ones(3, requires_grad=True)
+    opt, seen = cls([w]), []
+    w.grad = torch.ones(3)
+    opt.step()
+    for register in (opt.register_step_pre_hook, register_optimizer_step_pre_hook):
+        handle = register(lambda *told: seen.append(told[1:]))
+        opt.step()
+        opt.step(closure=lambda: 2.0)
+        handle.remove()
+        assert [(len(args), set(kwargs)) for args, kwargs in seen] == [(1, set()), (1, {"closure"})]
+        seen.clear()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        opt.step()
+    opt.step()
+    assert [e.count for e in profile.key_averages() if e.key == f"Optimizer.step#{cls.__name__}.step"] == [1]
 
 
 def test_hooks_see_steps_and_checkpoints():

@@ -1,12 +1,14 @@
 """The grammar: what it takes, and that it refuses the rest by line and reason."""
 
 import inspect
+import math
 
 import numpy as np
 import pytest
 import torch
 
-from dlopt.engine import GrammarError, RuleOptimizer, rule_of, xp
+import dlopt
+from dlopt.engine import GrammarError, RuleOptimizer, rule_of, scalars, xp
 from dlopt.engine.lowering import lower_program
 from dlopt.engine.program import Program
 from dlopt.engine.scalars import evaluate
@@ -243,6 +245,47 @@ def test_scalars_are_float64_and_follow_ieee():
     values = evaluate(bias, 3, beta=0.5)
     assert values == {"correction": 0.875, "root": 0.875**0.5, "infinite": float("inf")}
     assert all(type(v) is float for v in values.values())
+
+
+def divided(t, *, base):
+    infinite = 1 / (t - t)
+    return infinite
+
+
+def overflowing(t, *, base):
+    huge = base ** (1e4 * t)
+    return huge
+
+
+def imaginary(t, *, base):
+    root = (t - base) ** 0.5
+    return root
+
+
+@pytest.mark.parametrize("function", [divided, overflowing])
+def test_where_python_has_no_number_scalars_follow_ieee_too(function):
+    (value,) = evaluate(function, 3, base=5.0).values()
+    assert value == math.inf
+
+
+def test_scalars_are_never_complex():
+    assert math.isnan(evaluate(imaginary, 3, base=5.0)["root"])
+
+
+@pytest.mark.parametrize(
+    "cls", [dlopt.Adam, dlopt.NAdam, dlopt.RAdam, dlopt.Adamax, dlopt.AMSGrad, dlopt.ScheduleFreeAdamW]
+)
+def test_scalars_have_the_bits_that_numpy_gives(cls, monkeypatch):
+    rng = np.random.default_rng(0)
+    group = cls([torch.zeros(1, requires_grad=True)]).param_groups[0]
+    names = rule_of(cls.scalars, also=frozenset({"**"})).scalars
+    for t in map(float, rng.integers(1, 10**6, 200)):
+        hyper = {name: group.get(name, 0.99 + 0.01 * rng.random()) for name in names}
+        symbols = rng.random(len(cls.scalar_state))
+        quick = evaluate(cls.scalars, t, *symbols, **hyper)
+        monkeypatch.setattr(scalars, "_plain", lambda function: False)
+        assert quick == evaluate(cls.scalars, t, *symbols, **hyper)
+        monkeypatch.undo()
 
 
 def staircase(t, *, width):

@@ -184,6 +184,9 @@ def test_a_loaded_state_takes_the_form_that_the_optimizer_has(before, after):
     other = dlopt.AdamW(ps, optim_bits=after)
     other.load_state_dict(copy.deepcopy(opt.state_dict()))
     assert other.param_groups[0]["optim_bits"] == after
+    loaded = other.state_dict()["state"][0]
+    assert (loaded["exp_avg"].dtype is torch.uint8) == (after == 8) == ("exp_avg_absmax" in loaded)
+    assert loaded["exp_avg"].dtype in (torch.uint8, torch.float32) and None not in loaded.values()
     go(ps, other, grads[:1], FACES[-1])
     entry = {key: value for key, value in other.state[ps[0]].items() if value is not None}
     assert (entry["exp_avg"].dtype is torch.uint8) == (after == 8) == ("exp_avg_absmax" in entry)

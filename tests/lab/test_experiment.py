@@ -2,9 +2,12 @@ import concurrent.futures
 import functools
 import json
 import math
+import multiprocessing
 import os
 import subprocess
 import sys
+import threading
+import time
 import types
 
 import joblib
@@ -145,9 +148,15 @@ def test_workers_agree_with_this_process_and_take_lambdas():
         same(alone, run(**arguments, n_jobs=2))
 
 
-def test_many_runs_are_shared_with_one_other_process(monkeypatch):
+FORKS = sorted({workers._may_fork(), False})
+"""Whether the other process is a copy of this one: both, where it can be."""
+
+
+@pytest.mark.parametrize("forks", FORKS)
+def test_many_runs_are_shared_with_one_other_process(monkeypatch, forks):
     here = count_runs(monkeypatch)
-    monkeypatch.setattr(workers, "_MANY", 20 * QUICK["steps"])
+    monkeypatch.setattr(workers, "_may_fork", lambda: forks)
+    monkeypatch.setattr(workers, "_FEW" if forks else "_MANY", 20 * QUICK["steps"])
     monkeypatch.setattr(workers, "_LONG", 0)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     arguments = dict(task=least_squares(), methods=METHODS, settings=[{"lr": 0.1}], cache=False, **QUICK)
@@ -160,7 +169,9 @@ def test_many_runs_are_shared_with_one_other_process(monkeypatch):
     assert len(here) == 18
 
 
-def test_the_other_process_starts_no_third_one(monkeypatch):
+@pytest.mark.parametrize("forks", FORKS)
+def test_the_other_process_starts_no_third_one(monkeypatch, forks):
+    monkeypatch.setattr(workers, "_may_fork", lambda: forks)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     found = workers.parallel_map(lambda _: (os.getpid(), workers._may_share()), range(6), progress=False)
     assert dict(found) == {process: process == os.getpid() for process, _ in found}
@@ -173,7 +184,34 @@ def test_while_the_other_process_starts_nobody_waits(monkeypatch):
         get_reusable_executor=lambda **options: types.SimpleNamespace(submit=lambda *given: never)
     )
     monkeypatch.setattr(workers, "require", lambda name: loky)
-    assert list(workers._shared(range(-5, 0), abs, abs, at_once=False)) == [5, 4, 3, 2, 1]
+    assert list(workers._spawned(range(-5, 0), abs, abs, at_once=False)) == [5, 4, 3, 2, 1]
+
+
+@pytest.mark.skipif(not workers._may_fork(), reason="no copy of this process could compute")
+def test_a_copy_of_this_process_computes_at_once_without_pickling_and_is_gone_at_the_end(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    square = torch.eye(300, requires_grad=True)
+    (square @ square).sum().backward()  # threads that the copy will not have
+    started, lock = time.perf_counter(), threading.Lock()
+
+    def stepped(k):
+        with lock:  # cannot be pickled
+            p = torch.full((300, 300), float(k), requires_grad=True)
+            (p @ p).sum().backward()
+            dlopt.Adam([p], lr=0.1).step()
+            time.sleep(0.02)
+        return os.getpid(), p.detach().sum().item()
+
+    found = workers.parallel_map(stepped, range(8), progress=False)
+    assert time.perf_counter() - started < 2  # to start a new process takes longer
+    assert [value for _, value in found] == pytest.approx([90000 * (k - 0.1 * (k > 0)) for k in range(8)])
+    (other,) = {pid for pid, _ in found} - {os.getpid()}
+    for _ in range(100):
+        if not any(child.pid == other for child in multiprocessing.active_children()):
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the copy is still there")
 
 
 @pytest.mark.parametrize("count", range(8))
@@ -197,11 +235,13 @@ def test_shared_work_is_done_once_whichever_side_is_quicker(monkeypatch, count, 
 
     loky = types.SimpleNamespace(get_reusable_executor=lambda **options: Pool())
     monkeypatch.setattr(workers, "require", lambda name: loky)
-    assert sorted(workers._shared(range(count), abs, abs, at_once)) == list(range(count))
+    assert sorted(workers._spawned(range(count), abs, abs, at_once)) == list(range(count))
 
 
-def test_an_error_in_the_other_process_is_raised_here(monkeypatch):
-    monkeypatch.setattr(workers, "_MANY", 0)
+@pytest.mark.parametrize("forks", FORKS)
+def test_an_error_in_the_other_process_is_raised_here(monkeypatch, forks):
+    monkeypatch.setattr(workers, "_may_fork", lambda: forks)
+    monkeypatch.setattr(workers, "_FEW" if forks else "_MANY", 0)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
 
     def broken(params, lr):

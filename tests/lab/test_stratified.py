@@ -33,3 +33,11 @@ def test_too_few_rows_are_refused_as_there(labels, part):
         hold_out(np.array(labels), part)
     with pytest.raises(ValueError):
         train_test_split(labels, test_size=part, stratify=labels)
+
+
+@pytest.mark.parametrize("labels, part", [([], 0.5), ([0, 0, 1, 1], 2.5), ([0, 0, 1, 1], float("nan"))])
+def test_a_part_that_is_none_is_refused_as_there(labels, part):
+    with pytest.raises(ValueError, match="cannot hold out"):
+        hold_out(np.array(labels), part)
+    with pytest.raises(ValueError):
+        train_test_split(labels, test_size=part)

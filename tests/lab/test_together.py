@@ -140,13 +140,14 @@ def test_the_group_is_what_the_cache_keeps(monkeypatch):
     lab.run(MLP, GD, seeds=[0, 1], **options)
     assert done == [4, 4]
     lab.run(MLP, GD, seeds=[0, 1, 2], **options)
-    assert done == [4, 4, 6]
+    assert done == [4, 4, 3, 3]
     alone = lab.run(MLP, GD, seeds=[0, 1], **options | {"together": False})
-    assert done == [4, 4, 6] and (alone.seconds.values != first.query("method == 'gd'").seconds.values).any()
+    assert done == [4, 4, 3, 3] and (alone.seconds.values != first.query("method == 'gd'").seconds.values).any()
 
 
 def test_methods_are_shared_with_one_other_process(monkeypatch):
-    monkeypatch.setattr(workers, "_MANY", 2 * 7 * workers._AS_LONG)
+    for least in ("_FEW", "_MANY"):
+        monkeypatch.setattr(workers, least, 2 * 7 * workers._AS_LONG)
     monkeypatch.setattr(workers, "_LONG", 0)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
     here = []
@@ -160,6 +161,22 @@ def test_methods_are_shared_with_one_other_process(monkeypatch):
     pd.testing.assert_frame_equal(shared.drop(columns="seconds"), alone.drop(columns="seconds"), check_exact=True)
     lab.run(MLP, pair, **options, **QUICK | {"steps": 6})  # too little work
     assert len(here) == 5
+
+
+@pytest.mark.parametrize(
+    "seeds, lrs, halves", [(6, 1, (3, 3)), (3, 2, (3, 3)), (3, 3, (3, 6)), (1, 7, (3, 4)), (5, 1, (5,))]
+)
+def test_a_single_method_is_shared_by_halves_of_its_runs(monkeypatch, seeds, lrs, halves):
+    monkeypatch.setattr(workers, "_may_fork", lambda: False)  # all is done here
+    sizes = []
+    monkeypatch.setattr(
+        workers, "train_together", lambda jobs, *tell: sizes.append(len(jobs)) or train_together(jobs, *tell)
+    )
+    options = dict(settings=lab.grid(lr=[0.05 * (k + 1) for k in range(lrs)]), seeds=range(seeds), cache=False)
+    table = lab.run(MLP, GD, **options, together=True, **QUICK)
+    assert tuple(sizes) == halves
+    single = lab.run(MLP, GD, **options, **QUICK)
+    pd.testing.assert_frame_equal(table.drop(columns="seconds"), single.drop(columns="seconds"), rtol=1e-4)
 
 
 def test_the_bar_counts_steps(capsys):

@@ -56,7 +56,16 @@ def choose(batch: Batch, group: dict[str, Any]) -> ModuleType:
     Raises:
         RuntimeError: if a face was asked for, by ``fused=True`` or :func:`use`, and cannot take the batch.
     """
-    forced = _forced.get()
+    forced, known = _forced.get(), batch.known
+    if known is None:
+        return _chosen(batch, group, forced)
+    asked = forced, group["fused"], group["foreach"], batch.program, batch.dtypes, batch.differentiable, batch.stays
+    if known.asked != asked:  # the same tensors are asked for at every step
+        known.face, known.asked = _chosen(batch, group, forced), asked
+    return known.face
+
+
+def _chosen(batch: Batch, group: dict[str, Any], forced: str | None) -> ModuleType:
     if forced:
         return _demand(batch, (forced,))
     if group["fused"]:
@@ -83,6 +92,7 @@ def _demand(batch: Batch, names: tuple[str, ...]) -> ModuleType:
     raise RuntimeError("; ".join(reasons))
 
 
+@functools.cache
 def load(name: str) -> ModuleType:
     """The module of the face `name`, imported when first wanted."""
     return importlib.import_module(f"{__name__}.{name}")

@@ -6,6 +6,7 @@ class LandscapeDrawing extends ExplorerView {
     if (this.ended) return;
     const state = this.state, landscape = this.tables.landscapes[state.landscape];
     if (!landscape) return this.tell([`There is no landscape called ${state.landscape}.`]);
+    this.left.set(state.landscape, state);
     if (this.turning) return this.drawTurned(landscape, state);
     const colours = coloursOf(this.root), step = Math.min(state.step, state.steps);
     if (!colours.ink) return this.soon(); // a notebook brings the style sheet a little later

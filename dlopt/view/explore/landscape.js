@@ -53,7 +53,6 @@ class LandscapeView extends LandscapeDrawing {
   }
 
   moveTo(landscape) {
-    this.left.set(this.state.landscape, this.state);
     this.set(moved(this.tables, landscape, this.state, this.left.get(landscape)));
   }
 
