@@ -10,6 +10,7 @@ matplotlib, pandas, SciPy and anywidget are imported when something is drawn; `p
 from . import explore
 from .bands import bands
 from .figure import Figure, check_alt
+from .glue import glue
 from .maps import contours, heatmap
 from .plots import lines, loss_curves
 from .show import Shown, show
@@ -22,6 +23,7 @@ __all__ = [
     "check_alt",
     "contours",
     "explore",
+    "glue",
     "heatmap",
     "lines",
     "loss_curves",
