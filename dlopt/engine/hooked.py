@@ -16,13 +16,17 @@ def hooked(step: Callable[..., Any]) -> Callable[..., Any]:
     """`step` with torch's hooks, and its mark in profiles, as ``torch.optim`` puts them around every ``step``.
 
     Where there is neither hook nor profiler it is `step` alone: the mark takes as long as a quarter of a small step.
+    So it is for a subclass with a ``step`` of its own that calls this one: torch has put its own around that.
     """
     whole = Optimizer.profile_hook_step(step)
 
     @functools.wraps(step)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if type(self).step is not wrapper:
+            return step(self, *args, **kwargs)
         wanted = (
-            self._optimizer_step_pre_hooks
+            torch.compiler.is_compiling()  # what is asked here would be asked once and never again
+            or self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks
             or optimizer._global_optimizer_pre_hooks
             or optimizer._global_optimizer_post_hooks

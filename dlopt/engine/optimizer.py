@@ -88,7 +88,7 @@ class RuleOptimizer(torch.optim.Optimizer):
         decoupled: whether ``weight_decay`` reaches the rule, or is added to the gradient before it; a group's
             ``decoupled_weight_decay`` goes before this.
 
-    Methods to override: ``check(group)`` and ``check_parameter(p)`` refuse bad hyperparameters and parameters,
+    Methods to override: ``check(group)``, ``check_parameter(p)`` and ``check_step()`` refuse what is bad,
     ``rule(group, t)`` chooses among the rules, ``hyper(group)`` renames hyperparameters for the rule,
     ``sparse(group)`` takes sparse gradients, ``initial(group, symbol, p)`` and ``state_shape(symbol, p)`` say what
     state begins as.

@@ -11,10 +11,16 @@ import numpy as np
 import torch
 
 from dlopt.engine.faces.torch import namespace
-from dlopt.engine.rule import rule_of, with_namespace
+from dlopt.engine.rule import Rule, rule_of, with_namespace
 
 _names = functools.cache(lambda rule: [ast.unparse(node) for node in rule.returns])
-_plain = functools.cache(lambda function: "xp" not in function.__code__.co_names)
+
+
+@functools.cache
+def _plain(rule: Rule) -> bool:
+    """Whether a function does arithmetic only, in which a complex number would reach the end as one."""
+    nodes = [node for statement in rule.body for node in ast.walk(statement)]
+    return not any(isinstance(node, (ast.Call, ast.Compare)) for node in nodes)
 
 
 def evaluate(function: Callable[..., Any], *arguments: Any, **scalars: Any) -> dict[str, Any]:
@@ -30,14 +36,14 @@ def evaluate(function: Callable[..., Any], *arguments: Any, **scalars: Any) -> d
         recorded = with_namespace(function, namespace(torch.float64, torch.float64))
         found = recorded(*arguments, **{name: scalars[name] for name in rule.scalars})
         return dict(zip(_names(rule), found if isinstance(found, tuple) else (found,), strict=True))
-    if _plain(function):  # Python's numbers are quicker, and the same where Python has one
+    if _plain(rule):  # Python's numbers are quicker, and the same where Python has one
         try:
             found = function(*map(float, arguments), **{name: float(scalars[name]) for name in rule.scalars})
-        except (ZeroDivisionError, OverflowError):
+        except (ZeroDivisionError, OverflowError, TypeError):
             pass
         else:
             values = found if isinstance(found, tuple) else (found,)
-            if complex not in map(type, values):
+            if not any(isinstance(value, complex) for value in values):
                 return dict(zip(_names(rule), map(float, values), strict=True))
     with np.errstate(all="ignore"):
         values = function(*map(np.float64, arguments), **{name: np.float64(scalars[name]) for name in rule.scalars})

@@ -78,7 +78,8 @@ def recoded(
 ) -> dict[str, Tensor | None]:
     """The state `symbol` of `p`: out of 8 bits if `value` is in them, else in 8 bits."""
     key, kind = optimizer.state_keys[symbol], optimizer.quantized[symbol]
-    if absmax is not None:
+    if coded(value):
+        assert absmax is not None, f"{key} is in 8 bits, and there is no {absmax_key(key)}"
         return {key: eight_bits.decode(value, absmax, kind).to(state_dtype(p)), absmax_key(key): None}
     codes, absmax = eight_bits.encode(value, kind)
     return {key: zeros_like(p, torch.uint8).copy_(codes), absmax_key(key): absmax}

@@ -60,7 +60,7 @@ def run(
         together: train all runs of a method side by side, stacked into one model: a small model's step is hardly
             more than the cost of calling PyTorch, and fifty runs pay it once. The same runs but for rounding; for
             methods that work element by element, see :mod:`dlopt.lab.together`. Methods may be shared between two
-            processes, as runs are; a single method's runs are two stacks for that.
+            processes, as runs are; a single method's runs are two stacks for that, unless `n_jobs` is 1.
         n_jobs: as in `joblib.Parallel`; -1 takes all cores. None leaves it to `joblib.parallel_config`, which
             also chooses other backends (Dask, Ray); where that says nothing, long work is shared between this
             process and one more, and 1 keeps it here. Each uses one thread.
@@ -116,7 +116,8 @@ def run(
             f"methods that are trained together take two processes or one: n_jobs must be None or 1, got {n_jobs}"
         )
     alone = [[i] for i in range(len(jobs))]
-    groups = _stacks(len(methods), len(jobs) // len(methods), len(seeds)) if together else alone
+    size = len(jobs) // len(methods)
+    groups = _stacks(len(methods), size, len(seeds), halves=n_jobs is None) if together else alone
     surroundings = fingerprint((environment(), together)) if cache else ""
     files: dict[int, Path] = {}
     for group in groups:
@@ -139,13 +140,13 @@ def run(
     return pandas.concat(frames, ignore_index=True).astype(_WHOLE)
 
 
-def _stacks(methods: int, size: int, seeds: int) -> list[list[int]]:
-    """The runs that are trained as one model: all `size` of a method; if there is one method only, half of them.
+def _stacks(methods: int, size: int, seeds: int, halves: bool) -> list[list[int]]:
+    """The runs that are trained as one model: all `size` of a method; with `halves`, of a single method half of them.
 
     A half has half of the settings, or, where these cannot be halved, of the seeds. Two processes can share two halves,
     and what is beside what does not depend on whether they do.
     """
-    if methods > 1 or size < _WIDE:
+    if methods > 1 or size < _WIDE or not halves:
         return [list(range(first, first + size)) for first in range(0, methods * size, size)]
     settings = size // seeds
     place = [i // seeds if settings % 2 == 0 or seeds == 1 else i % seeds for i in range(size)]

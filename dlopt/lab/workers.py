@@ -3,12 +3,16 @@
 import concurrent.futures
 import contextlib
 import multiprocessing
+import pickle
+import random
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from dlopt.lab.optional import require
@@ -34,8 +38,9 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T], progress: bool 
     """`function` of every item, in their order: some here, the others in one more process, on one torch thread each.
 
     Args:
-        function: of one argument. It takes what is global by value, and what it changes there may be lost. If it draws
-            random numbers it should seed them, for which item is done where is left to chance.
+        function: of one argument. It takes what is global by value, and what it changes there may be lost; what it
+            returns is pickled (by cloudpickle), so that it may be a copy. If it draws random numbers it should seed
+            them, for which item is done where is left to chance.
         items: its arguments.
         progress: show a tqdm bar.
 
@@ -149,9 +154,13 @@ def _forked(work: Sequence[T], here: Callable[[T], R], away: Callable[[T], R]) -
         with warnings.catch_warnings():  # it computes on its only thread, and waits for no other
             warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
             pool.submit(_started)
-        yield from _halved(
-            range(len(work)), lambda k: here(work[k]), lambda k: pool.submit(_inherited, k), lambda: True
-        )
+    except OSError:  # the system allows no copy
+        yield from map(here, work)
+        return
+    try:
+        mine, other = (lambda k: here(work[k])), (lambda k: pool.submit(_inherited, k))
+        for found in _halved(range(len(work)), mine, other, lambda: True):
+            yield _opened(found) if isinstance(found, _Parcel) else found
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -194,15 +203,35 @@ def _started() -> None:
 _heritage: tuple[Callable[[Any], Any], Sequence[Any]]
 
 
+class _Parcel(bytes):
+    """What comes out of a copy of a process, pickled: a tensor as it is at this moment, not in shared memory."""
+
+
 def _inherit(function: Callable[[Any], Any], work: Sequence[Any]) -> None:
-    """Keep what a copy of a process has of its parent: nothing need be pickled."""
+    """Keep what a copy of a process has of its parent, so that it need not be pickled; but no random numbers."""
     global _heritage
     _heritage = function, work
+    torch.set_num_threads(1)
+    torch.set_num_threads = lambda nthreads: None  # the others did not survive, and would be waited for
+    random.seed(), np.random.seed(), torch.seed()
 
 
-def _inherited(k: int) -> Any:
+def _inherited(k: int) -> _Parcel:
     function, work = _heritage
-    return function(work[k])
+    told: tuple[Any, Exception | None]
+    try:
+        told = function(work[k]), None
+    except Exception as error:
+        error.add_note(f"in another process:\n{traceback.format_exc()}")
+        told = None, error
+    return _Parcel(require("cloudpickle").dumps(told))
+
+
+def _opened(parcel: _Parcel) -> Any:
+    value, error = pickle.loads(parcel)
+    if error is not None:
+        raise error
+    return value
 
 
 def _called(function: Callable[[T], R], item: tuple[int, T]) -> tuple[int, R]:

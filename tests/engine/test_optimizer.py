@@ -616,6 +616,34 @@ def test_hooks_are_called_once_and_a_profile_shows_the_step(cls):
     assert [e.count for e in profile.key_averages() if e.key == f"Optimizer.step#{cls.__name__}.step"] == [1]
 
 
+@pytest.mark.parametrize("cls", [dlopt.Adam, dlopt.ScheduleFreeAdamW])
+def test_hooks_are_called_once_for_a_step_of_the_users_own(cls):
+    class Mine(cls):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    w = torch.ones(3, requires_grad=True)
+    opt, seen = Mine([w]), []
+    w.grad = torch.ones(3)
+    opt.register_step_pre_hook(lambda *_: seen.append("before"))
+    opt.register_step_post_hook(lambda *_: seen.append("after"))
+    opt.step()
+    assert seen == ["before", "after"]
+
+
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call:UserWarning")
+def test_hooks_that_come_after_a_compilation_are_called():
+    w = torch.ones(3, requires_grad=True)
+    opt, seen = dlopt.SGD([w], lr=0.1), []
+    w.grad = torch.ones(3)
+    compiled = torch.compile(lambda: opt.step(), backend="eager")
+    compiled()
+    opt.register_step_post_hook(lambda *_: seen.append("after"))
+    compiled()
+    assert seen == ["after"]
+    torch.testing.assert_close(w.detach(), torch.full((3,), 0.8))
+
+
 def test_hooks_see_steps_and_checkpoints():
     seen = []
     w = torch.ones(1, requires_grad=True)

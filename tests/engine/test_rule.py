@@ -268,8 +268,25 @@ def test_where_python_has_no_number_scalars_follow_ieee_too(function):
     assert value == math.inf
 
 
-def test_scalars_are_never_complex():
-    assert math.isnan(evaluate(imaginary, 3, base=5.0)["root"])
+def size(x):
+    return xp.abs(x)
+
+
+def called(t, *, base):
+    root = size((t - base) ** 0.5)
+    return root
+
+
+def compared(t, *, base):
+    root = (t - base) ** 0.5
+    flag = (root > 1) * 2.0
+    return root, flag
+
+
+@pytest.mark.parametrize("function", [imaginary, called, compared])
+def test_scalars_are_never_complex(function):
+    values = evaluate(function, 3, base=5.0)
+    assert math.isnan(values["root"]) and values.get("flag", 0.0) == 0.0
 
 
 @pytest.mark.parametrize(

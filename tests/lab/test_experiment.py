@@ -11,6 +11,7 @@ import time
 import types
 
 import joblib
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -212,6 +213,63 @@ def test_a_copy_of_this_process_computes_at_once_without_pickling_and_is_gone_at
         time.sleep(0.05)
     else:
         pytest.fail("the copy is still there")
+
+
+@pytest.mark.skipif(not workers._may_fork(), reason="no copy of this process could compute")
+def test_a_copy_has_one_thread_its_own_random_numbers_and_gives_anything_back(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    torch.rand(300_000).exp().sum()  # on threads that the copy will not have
+    net = torch.nn.Linear(1, 1, bias=False)
+
+    def busy(k):
+        torch.set_num_threads(2)
+        torch.rand(300_000).exp().sum()
+        with torch.no_grad():
+            net.weight.fill_(k)
+        time.sleep(0.02)
+        drawn = np.random.rand(), torch.rand(1).item()
+        there = multiprocessing.parent_process() is not None
+        return there, drawn, lambda: k, 2 * net.weight, torch.get_num_threads()
+
+    found = workers.parallel_map(busy, range(8), progress=False)
+    there = [k for k, (elsewhere, *_) in enumerate(found) if elsewhere]
+    assert there and len(there) < 8
+    assert len({drawn for _, drawn, *_ in found}) == 8
+    assert [function() for _, _, function, *_ in found] == list(range(8))
+    assert [found[k][3].item() for k in there] == [2.0 * k for k in there]
+    assert not any(found[k][3].is_shared() for k in there) and {found[k][4] for k in there} == {1}
+
+
+@pytest.mark.parametrize("forks", FORKS)
+def test_an_error_of_a_local_class_arrives_with_its_place(monkeypatch, forks):
+    monkeypatch.setattr(workers, "_may_fork", lambda: forks)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+
+    class LocalError(Exception):
+        pass
+
+    def bad(k):
+        if multiprocessing.parent_process() is not None:
+            raise LocalError(f"no {k}")
+        time.sleep(0.02)
+
+    with pytest.raises(Exception, match="no [0-9]") as caught:
+        workers.parallel_map(bad, range(8), progress=False)
+    assert type(caught.value).__name__ == "LocalError"
+    assert not forks or "in bad" in caught.value.__notes__[0]
+
+
+@pytest.mark.skipif(not workers._may_fork(), reason="no copy of this process could compute")
+def test_where_no_copy_is_allowed_all_is_done_here(monkeypatch):
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+
+    def refused():
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refused)
+    assert workers.parallel_map(lambda k: (os.getpid(), k), range(3), progress=False) == [
+        (os.getpid(), k) for k in range(3)
+    ]
 
 
 @pytest.mark.parametrize("count", range(8))

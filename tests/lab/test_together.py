@@ -167,7 +167,7 @@ def test_methods_are_shared_with_one_other_process(monkeypatch):
     "seeds, lrs, halves", [(6, 1, (3, 3)), (3, 2, (3, 3)), (3, 3, (3, 6)), (1, 7, (3, 4)), (5, 1, (5,))]
 )
 def test_a_single_method_is_shared_by_halves_of_its_runs(monkeypatch, seeds, lrs, halves):
-    monkeypatch.setattr(workers, "_may_fork", lambda: False)  # all is done here
+    monkeypatch.setattr(workers, "_may_fork", lambda: False)  # all is done here, for so few steps
     sizes = []
     monkeypatch.setattr(
         workers, "train_together", lambda jobs, *tell: sizes.append(len(jobs)) or train_together(jobs, *tell)
@@ -175,6 +175,9 @@ def test_a_single_method_is_shared_by_halves_of_its_runs(monkeypatch, seeds, lrs
     options = dict(settings=lab.grid(lr=[0.05 * (k + 1) for k in range(lrs)]), seeds=range(seeds), cache=False)
     table = lab.run(MLP, GD, **options, together=True, **QUICK)
     assert tuple(sizes) == halves
+    sizes.clear()
+    lab.run(MLP, GD, **options, together=True, n_jobs=1, **QUICK)
+    assert sizes == [seeds * lrs]
     single = lab.run(MLP, GD, **options, **QUICK)
     pd.testing.assert_frame_equal(table.drop(columns="seconds"), single.drop(columns="seconds"), rtol=1e-4)
 

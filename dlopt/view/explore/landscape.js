@@ -53,6 +53,7 @@ class LandscapeView extends LandscapeDrawing {
   }
 
   moveTo(landscape) {
+    this.left.set(this.state.landscape, this.state);
     this.set(moved(this.tables, landscape, this.state, this.left.get(landscape)));
   }
 
