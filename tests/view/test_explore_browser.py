@@ -259,6 +259,21 @@ def test_four_on_a_page_do_not_disturb_each_other(show):
     assert len(ids) == len(set(ids))
 
 
+def test_what_a_link_has_changed_is_found_again_too(show):
+    page = show(explore.landscape("ravine"))
+    page.get_by_label("start x").fill("-1.5")
+    links = {"ravine": copied(page, "Copy link", 0)}
+    links["beale"] = copied(show(explore.landscape("beale")), "Copy link", 0)
+    page = show(explore.landscape("ravine"))
+    for name in ("ravine", "beale"):
+        page.evaluate("(link) => { location.hash = link; }", links[name].split("#")[1])
+        page.wait_for_function("(name) => document.querySelector('.dlopt-explorer select').value === name", arg=name)
+        settle(page)
+    page.get_by_label("landscape", exact=True).select_option("ravine")
+    settle(page)
+    assert page.get_by_label("start x").input_value() == "-1.5"
+
+
 def test_a_link_brings_back_the_state_of_its_explorer(show):
     two = [explore.landscape(), explore.landscape("booth")]
     page = show(*two)
