@@ -75,7 +75,7 @@ def wanted(optimizer: RuleOptimizer, group: Group, skip: bool) -> bool:
     if group["capturable"]:
         check(optimizer, group)
         return True
-    if any(p.device.type not in DEVICES for p in group["params"][:1]):  # most often the answer, and quickly had
+    if group["params"] and group["params"][0].device.type not in DEVICES:  # most often the answer, and quickly had
         return False
     if not (skip or _tensors(group)) or group["differentiable"] or optimizer.matrix or optimizer.sparse_only:
         return False

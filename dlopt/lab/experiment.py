@@ -58,9 +58,10 @@ def run(
         target: ``(metric, value)``: a run stops at the first record that reaches it, and has no later
             records.
         together: train all runs of a method side by side, stacked into one model: a small model's step is hardly
-            more than the cost of calling PyTorch, and fifty runs pay it once. The same runs but for rounding; for
+            more than the cost of calling PyTorch, and a stack pays it once. The same runs but for rounding; for
             methods that work element by element, see :mod:`dlopt.lab.together`. Methods may be shared between two
-            processes, as runs are; a single method's runs are two stacks for that, unless `n_jobs` is 1.
+            processes, as runs are; a single method's runs are two stacks for that, unless `n_jobs` is 1. Which runs
+            share a stack shows in the last bits.
         n_jobs: as in `joblib.Parallel`; -1 takes all cores. None leaves it to `joblib.parallel_config`, which
             also chooses other backends (Dask, Ray); where that says nothing, long work is shared between this
             process and one more, and 1 keeps it here. Each uses one thread.

@@ -45,7 +45,7 @@ def parallel_map(function: Callable[[T], R], items: Iterable[T], progress: bool 
         progress: show a tqdm bar.
 
     Raises:
-        ImportError: joblib or tqdm is missing.
+        ImportError: cloudpickle, joblib or tqdm is missing.
 
     Example:
         >>> parallel_map(lambda seed: seed**2, range(4), progress=False)

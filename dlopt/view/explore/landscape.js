@@ -53,7 +53,7 @@ class LandscapeView extends LandscapeDrawing {
   }
 
   moveTo(landscape) {
-    this.left.set(this.state.landscape, this.state);
+    this.left.set(this.state.landscape, this.state); // what has just been changed is not drawn yet
     this.set(moved(this.tables, landscape, this.state, this.left.get(landscape)));
   }
 
