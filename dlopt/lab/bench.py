@@ -47,6 +47,7 @@ class Row:
         ratio: ours over theirs, or the share that was measured; per byte moved where the case says so.
         bar: the largest ratio (or time in ms) that is good enough.
         ok: whether it is; None if there is no bar, or it could not be measured on this machine.
+        bound: the ratio of a step that does only what ours cannot do without; None where none was timed.
     """
 
     what: str
@@ -55,10 +56,11 @@ class Row:
     ratio: float | None
     bar: float | None
     ok: bool | None
+    bound: float | None = None
 
 
 def compare(case: Case, rounds: int = 15, warmup: int = 3) -> Row:
-    """Time whole `step()` calls of both optimizers, taking turns, each on its own copy of the tensors.
+    """Time whole `step()` calls of both optimizers, and of the bound, taking turns, each on tensors of its own.
 
     Where in memory a copy lies is worth some per cent, so for half the turns ours is made first, for half theirs.
 
@@ -83,20 +85,23 @@ def compare(case: Case, rounds: int = 15, warmup: int = 3) -> Row:
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, got {rounds}")
-    times: tuple[list[float], list[float]] = ([], [])
-    for order in ((0, 1), (1, 0)):
-        made = {side: _prepared((case.ours, case.theirs)[side], case) for side in order}
+    sides = [case.ours, case.theirs, *([case.bound] if case.bound else [])]
+    places = range(len(sides))
+    times: list[list[float]] = [[] for _ in sides]
+    for order in (places, places[::-1]):
+        made = {side: _prepared(sides[side], case) for side in order}
         for optimizer in made.values():
             for _ in range(warmup):
                 optimizer.step()
-        # enough steps a turn to be well above the clock's noise, the same number for both
+        # enough steps a turn to be well above the clock's noise, the same number for all
         inner = max(1, round(0.005 / max(_seconds(made[1], 1), 1e-6)))
         for turn in range((rounds + 1) // 2):
-            for side in (0, 1) if turn % 2 else (1, 0):
+            for side in places if turn % 2 else places[::-1]:
                 times[side].append(_seconds(made[side], inner))
-    ours, theirs = (1000 * statistics.median(side) for side in times)
-    ratio = ours / theirs if case.bytes is None else (ours / case.bytes[0]) / (theirs / case.bytes[1])
-    return Row(case.what, ours, theirs, ratio, case.bar, None if case.bar is None else ratio <= case.bar)
+    ours, theirs, *least = (1000 * statistics.median(side) for side in times)
+    scale = 1.0 if case.bytes is None else case.bytes[1] / case.bytes[0]
+    ratio, bound = scale * ours / theirs, scale * case.bounds * least[0] / theirs if least else None
+    return Row(case.what, ours, theirs, ratio, case.bar, None if case.bar is None else ratio <= case.bar, bound)
 
 
 def _prepared(factory: Factory, case: Case) -> torch.optim.Optimizer:
@@ -228,16 +233,19 @@ def table(rows: Sequence[Row]) -> str:
 
     Example:
         >>> print(table([Row("a step", 1.0, 2.0, 0.5, 1.1, True)]))
-        what          ours ms  theirs ms   ratio     bar  ok
-        a step          1.000      2.000   0.500     1.1  yes
+        what          ours ms  theirs ms   ratio     bar   bound  ok
+        a step          1.000      2.000   0.500     1.1          yes
     """
     width = max(10, *(len(row.what) for row in rows))
-    lines = [f"{'what':<{width}}  {'ours ms':>9}  {'theirs ms':>9}  {'ratio':>6}  {'bar':>6}  ok"]
+    lines = [f"{'what':<{width}}  {'ours ms':>9}  {'theirs ms':>9}  {'ratio':>6}  {'bar':>6}  {'bound':>6}  ok"]
     for row in rows:
-        cells = ["" if v is None else f"{v:.3f}" for v in (row.ours_ms, row.theirs_ms, row.ratio)]
+        cells = ["" if v is None else f"{v:.3f}" for v in (row.ours_ms, row.theirs_ms, row.ratio, row.bound)]
         ok = "no bar" if row.bar is None else {True: "yes", False: "NO", None: "not measured"}[row.ok]
+        if row.ok is False and row.bar is not None and row.bound is not None and row.bound > row.bar:
+            ok = "NO: out of reach"
         bar = "" if row.bar is None else f"{row.bar:g}"
-        lines.append(f"{row.what:<{width}}  {cells[0]:>9}  {cells[1]:>9}  {cells[2]:>6}  {bar:>6}  {ok}")
+        ours, theirs, ratio, bound = cells
+        lines.append(f"{row.what:<{width}}  {ours:>9}  {theirs:>9}  {ratio:>6}  {bar:>6}  {bound:>6}  {ok}")
     return "\n".join(lines)
 
 

@@ -210,6 +210,7 @@ def tune(
     tuning_seeds: Sequence[int],
     seeds: Sequence[int],
     metric: str = "val_loss",
+    test: Task | None = None,
     **options: Any,
 ) -> Tuning:
     """Choose each method's setting on some seeds, then run it on others.
@@ -222,6 +223,7 @@ def tune(
         task, methods, settings: as for :func:`run`; every method has the same number of settings.
         tuning_seeds, seeds: disjoint.
         metric: a column of the table; larger is better if "accuracy" is in its name.
+        test: the task of the results, if another one: that with the test part, say.
         options: other arguments of :func:`run`, the same for tuning and results.
 
     Raises:
@@ -253,7 +255,8 @@ def tune(
     for method, found in edges.items():
         for name, side in found.items():
             print(f"{method}: the best {name} = {best[method][name]:g} is the {side} tried; extend the range")
-    results = run(task, methods, seeds=seeds, settings={m: [setting] for m, setting in best.items()}, **options)
+    kept = {method: [setting] for method, setting in best.items()}
+    results = run(test or task, methods, seeds=seeds, settings=kept, **options)
     return Tuning(best, edges, trials, results.assign(at_edge=results["method"].map(lambda m: bool(edges[m]))))
 
 

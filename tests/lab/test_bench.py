@@ -10,7 +10,7 @@ import torch
 import dlopt
 from dlopt.lab import bench, bench_peers
 from dlopt.lab.bench import Case, Row, compare, fresh_processes, in_fresh_interpreter, main, table
-from dlopt.lab.bench_cases import RULES, bytes_moved
+from dlopt.lab.bench_cases import RULES, Triad, bytes_moved
 
 SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True)
 
@@ -72,10 +72,35 @@ def test_both_sides_get_the_same_numbers_in_the_dtype_asked_for():
         assert torch.equal(ours[3], theirs[3])
 
 
+def test_a_bound_is_timed_in_the_same_turns_and_tells_a_bar_that_is_out_of_reach():
+    slow = functools.partial(Slow, lr=0.1)
+    rows = [compare(Case("x", slow, SGD, [(100,)], bar, bound=slow, bounds=3), rounds=3) for bar in (1.1, 1e9)]
+    assert all(row.bound == pytest.approx(3 * row.ratio, rel=0.1) for row in rows)
+    assert [line.split("  ")[-1] for line in table(rows).splitlines()] == ["ok", "NO: out of reach", "yes"]
+    (row,) = [compare(Case("x", slow, SGD, [(100,)], 1.1, bytes=(40, 20), bound=SGD), rounds=3)]
+    assert row.bound < row.bar < row.ratio
+    assert table([row]).endswith("NO")
+
+
 def least_state(bound):
     bound.step()
     (p,) = bound.inner.param_groups[0]["params"]
     return {"p": p.detach(), **{key: bound.inner.state[p][key] for key in bound.batch.keys}}
+
+
+def changes_all_that_a_step_changes(bound):
+    before = {key: value.clone() for key, value in least_state(bound).items()}
+    assert len(before) > 1 or not bound.inner.state_keys
+    bound.inner.param_groups[0]["params"][0].grad *= 2  # or a maximum would stay
+    bound.step()
+    assert all((value != before[key]).all() for key, value in least_state(bound).items())
+
+
+def adds_three_times_the_gradient(bound):
+    before, (p,) = bound.a[0].clone(), bound.param_groups[0]["params"]
+    bound.step()
+    assert bound.a[0].dtype == torch.float32
+    assert torch.equal(bound.a[0], before + 3 * p.grad.float())
 
 
 def test_cases_are_those_of_the_plan():
@@ -84,25 +109,16 @@ def test_cases_are_those_of_the_plan():
     assert sizes["SGD, transformer of 27 M"] == pytest.approx(27e6, rel=0.02)
     assert sizes["SGD, 400 tensors of 64×64"] == 400 * 64 * 64
     assert {case.bar for case in bench.CASES} == {1.1, 0.7, 0.5, 0.125, 0.9, None}
-    seen = set()
+    seen, checks = set(), (adds_three_times_the_gradient, changes_all_that_a_step_changes)
     for case in bench.CASES:
         parameter = [torch.ones(3, dtype=case.dtype, requires_grad=True)]
         parameter[0].grad = torch.ones(3, dtype=case.dtype)
         ours, theirs = case.ours(parameter), case.theirs(parameter)
-        if "a = a + 3b" in case.what:
-            theirs.step()
-            assert parameter[0].tolist() == [4.0] * 3
-            if "torch's Adam" in case.what:
-                continue
-        elif "the least" in case.what:
-            before = {key: value.clone() for key, value in least_state(ours).items()}
-            ours.step()
-            assert all((value != before[key]).all() for key, value in least_state(ours).items())
-            continue
-        else:
-            assert type(theirs).__module__.startswith("torch.optim")
-            if "torch's default" not in case.what:
-                assert theirs.defaults["fused"] is True
+        assert type(theirs).__module__.startswith("torch.optim")
+        if "torch's default" not in case.what:
+            assert theirs.defaults["fused"] is True
+        if case.bound is not None:
+            checks[case.bound is not Triad](case.bound(parameter))
         assert isinstance(ours, dlopt.engine.RuleOptimizer) and ours.defaults["fused"] is True
         seen.add(type(ours).__name__)
     element_wise = {
@@ -177,7 +193,7 @@ def test_table_lines_up():
         [Row("a", 1.0, 2.0, 0.5, 1.1, True), Row("a longer name", 1000.0, None, None, 300, False)]
     ).splitlines()
     assert lines == [
-        "what             ours ms  theirs ms   ratio     bar  ok",
-        "a                  1.000      2.000   0.500     1.1  yes",
-        "a longer name   1000.000                        300  NO",
+        "what             ours ms  theirs ms   ratio     bar   bound  ok",
+        "a                  1.000      2.000   0.500     1.1          yes",
+        "a longer name   1000.000                        300          NO",
     ]

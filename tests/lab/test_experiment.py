@@ -418,6 +418,16 @@ def test_tune_chooses_on_some_seeds_and_reports_on_others(capsys):
     assert "extend" not in capsys.readouterr().out
 
 
+def test_tune_reports_on_another_task():
+    options = dict(tuning_seeds=[0], seeds=[1], metric="val_accuracy", **QUICK)
+    methods, settings = {"gd": torch.optim.SGD}, grid(lr=[1e-4, 0.1, 1e5])
+    found = tune(digits_mlp(), methods, settings, test=digits_mlp(part="test"), **options)
+    assert found.best == {"gd": {"lr": 0.1}}
+    assert "val_accuracy" in found.trials and "test_accuracy" not in found.trials
+    assert "test_accuracy" in found.results and "val_accuracy" not in found.results
+    assert set(found.results["lr"]) == {0.1}
+
+
 def test_tune_warns_at_the_edge(capsys):
     settings = {"gd": grid(lr=[1e-4, 0.05, 50.0]), "momentum": grid(lr=[1e-5, 1e-4, 1e-3])}
     found = tune(least_squares(), METHODS, settings, tuning_seeds=[0], seeds=[1], **QUICK)
