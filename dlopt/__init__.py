@@ -1,8 +1,9 @@
 """Optimizers for deep neural networks: each written once, from its paper, and run at full speed."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
-from dlopt import adaptive, curvature, engine, sgd
+from dlopt import adaptive, engine, sgd
 from dlopt.sgd import (
     SGD,
     EarlyStopping,
@@ -16,6 +17,7 @@ from dlopt.sgd import (
 )
 
 if TYPE_CHECKING:
+    from dlopt import curvature
     from dlopt.adaptive import (
         FTRL,
         Adadelta,
@@ -74,10 +76,10 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """The adaptive methods, imported when first used (PEP 562)."""
+    """The adaptive methods and curvature, imported when first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module 'dlopt' has no attribute {name!r}")
-    value = getattr(adaptive, name)
+    value = importlib.import_module("dlopt.curvature") if name == "curvature" else getattr(adaptive, name)
     globals()[name] = value
     return value
 

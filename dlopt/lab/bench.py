@@ -260,6 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a bar was missed")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the tensors are")
     parser.add_argument("--output", type=Path, help="the record: _build/bench.json, of a GPU book/adaptive/gpu.json")
+    parser.add_argument("--fused", type=Path, help="where to write what the book plots of torch's fused kernels")
     parser.add_argument("--peers", type=Path, help="where to write what the book plots of other libraries")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -270,6 +271,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n".join(f"{name:<8} {value}" for name, value in about.items()), end="\n\n")
     rows = [compare(case, options.rounds) for case in CASES] + fresh_processes()
     print(table(rows), end="\n\n")
+    if options.fused:
+        lines = ",\n  ".join(json.dumps(asdict(row), ensure_ascii=False) for row in rows)
+        options.fused.write_text(f'{{"machine": {json.dumps(about)},\n "rows": [\n  {lines}]}}\n')
     from dlopt.lab import bench_peers  # which imports this module
 
     peers = bench_peers.study()

@@ -93,6 +93,8 @@ def test_the_package_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert "dlopt.engine" in done.stdout.split(), done.stderr
     assert not set(HEAVY) & set(done.stdout.split())
+    later = {"dlopt.adaptive.adam", "dlopt.curvature", "dlopt.sgd.finite_sums", "dlopt.sgd.noise"}
+    assert not later & set(done.stdout.split())
 
 
 @pytest.mark.parametrize(

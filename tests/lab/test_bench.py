@@ -174,14 +174,15 @@ def test_main_prints_a_table_writes_a_record_and_tells_a_missed_bar(monkeypatch,
     row = {"peer": "p", "method": "m", "times": {}, "failed": "not begun"}
     peers = {"machine": {}, "versions": {"p": "1"}, "rows": [row]}
     monkeypatch.setattr(bench_peers, "study", lambda: peers)
-    file, plotted = tmp_path / "deep" / "bench.json", tmp_path / "peers.json"
-    options = ["--rounds", "1", "--threads", "1", "--output", str(file), "--peers", str(plotted)]
+    file, plotted, fused = tmp_path / "deep" / "bench.json", tmp_path / "peers.json", tmp_path / "fused.json"
+    options = ["--rounds", "1", "--threads", "1", "--output", str(file), "--peers", str(plotted), "--fused", str(fused)]
     assert main([*options, "--strict"]) == status
     assert main(options) == 0
     record = json.loads(file.read_text())
     assert record["machine"]["threads"] == 1
     assert record["machine"]["torch"] == torch.__version__
     assert [row["what"] for row in record["rows"]] == ["toy", "memory"]
+    assert json.loads(fused.read_text()) == {"machine": record["machine"], "rows": record["rows"]}
     assert record["peers"] == json.loads(plotted.read_text()) == peers
     printed = capsys.readouterr().out
     assert ("NO" in printed) == bool(status)
