@@ -13,7 +13,6 @@ from dlopt.sgd import (
     clip_grad_adaptive_,
     clip_grad_norm_,
     clip_grad_value_,
-    schedules,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
         SparseAdam,
         split_for_muon,
     )
+    from dlopt.sgd import schedules
 
 __all__ = [
     "AMSGrad",
@@ -76,10 +76,11 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """The adaptive methods and curvature, imported when first used (PEP 562)."""
+    """Adaptive methods, schedules and curvature, imported when first used (PEP 562)."""
     if name not in __all__:
         raise AttributeError(f"module 'dlopt' has no attribute {name!r}")
-    value = importlib.import_module("dlopt.curvature") if name == "curvature" else getattr(adaptive, name)
+    later = {"curvature": "dlopt.curvature", "schedules": "dlopt.sgd.schedules"}
+    value = importlib.import_module(later[name]) if name in later else getattr(adaptive, name)
     globals()[name] = value
     return value
 

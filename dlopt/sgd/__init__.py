@@ -1,12 +1,11 @@
 """Stochastic gradient descent and what is built on it.
 
-The solvers for finite sums and the study of noise are imported when first used.
+Schedules, the solvers for finite sums and the study of noise are imported when first used.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dlopt.sgd import schedules
 from dlopt.sgd.averaging import WeightAverage
 from dlopt.sgd.batch_statistics import update_bn
 from dlopt.sgd.clip_step import clip_before_step
@@ -17,6 +16,7 @@ from dlopt.sgd.proximal import ProximalSGD, l1_prox, soft_threshold
 from dlopt.sgd.sgd import SGD
 
 if TYPE_CHECKING:
+    from dlopt.sgd import schedules
     from dlopt.sgd.finite_sums import linear_loss, sag, saga, sarah, scsg, svrg, table_bytes
     from dlopt.sgd.noise import (
         GradientNoise,
@@ -64,6 +64,7 @@ _LATER = {
         "stationary_covariance",
         "stationary_variance",
     ),
+    "schedules": (),
 }
 
 

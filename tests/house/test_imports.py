@@ -93,7 +93,13 @@ def test_the_package_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert "dlopt.engine" in done.stdout.split(), done.stderr
     assert not set(HEAVY) & set(done.stdout.split())
-    later = {"dlopt.adaptive.adam", "dlopt.curvature", "dlopt.sgd.finite_sums", "dlopt.sgd.noise"}
+    later = {
+        "dlopt.adaptive.adam",
+        "dlopt.curvature",
+        "dlopt.sgd.finite_sums",
+        "dlopt.sgd.noise",
+        "dlopt.sgd.schedules",
+    }
     assert not later & set(done.stdout.split())
 
 
