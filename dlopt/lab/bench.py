@@ -88,7 +88,7 @@ def compare(case: Case, rounds: int = 15, warmup: int = 3) -> Row:
     sides = [case.ours, case.theirs, *([case.bound] if case.bound else [])]
     places = range(len(sides))
     times: list[list[float]] = [[] for _ in sides]
-    for order in (places, places[::-1]):
+    for order in (places, [*places[1:], 0]):
         made = {side: _prepared(sides[side], case) for side in order}
         for optimizer in made.values():
             for _ in range(warmup):
@@ -96,11 +96,12 @@ def compare(case: Case, rounds: int = 15, warmup: int = 3) -> Row:
         # enough steps a turn to be well above the clock's noise, the same number for all
         inner = max(1, round(0.005 / max(_seconds(made[1], 1), 1e-6)))
         for turn in range((rounds + 1) // 2):
-            for side in places if turn % 2 else places[::-1]:
+            first = (turn + 1) % len(sides)
+            for side in (*places[first:], *places[:first]):
                 times[side].append(_seconds(made[side], inner))
     ours, theirs, *least = (1000 * statistics.median(side) for side in times)
     scale = 1.0 if case.bytes is None else case.bytes[1] / case.bytes[0]
-    ratio, bound = scale * ours / theirs, scale * case.bounds * least[0] / theirs if least else None
+    ratio, bound = scale * ours / theirs, scale * least[0] / theirs if least else None
     return Row(case.what, ours, theirs, ratio, case.bar, None if case.bar is None else ratio <= case.bar, bound)
 
 
@@ -241,7 +242,7 @@ def table(rows: Sequence[Row]) -> str:
     for row in rows:
         cells = ["" if v is None else f"{v:.3f}" for v in (row.ours_ms, row.theirs_ms, row.ratio, row.bound)]
         ok = "no bar" if row.bar is None else {True: "yes", False: "NO", None: "not measured"}[row.ok]
-        if row.ok is False and row.bar is not None and row.bound is not None and row.bound > row.bar:
+        if row.ok is False and row.bar and row.ratio and row.bound and row.bar < row.bound <= row.ratio:
             ok = "NO: out of reach"
         bar = "" if row.bar is None else f"{row.bar:g}"
         ours, theirs, ratio, bound = cells
@@ -272,7 +273,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = [compare(case, options.rounds) for case in CASES] + fresh_processes()
     print(table(rows), end="\n\n")
     if options.fused:
-        lines = ",\n  ".join(json.dumps(asdict(row), ensure_ascii=False) for row in rows)
+        lines = ",\n  ".join(json.dumps(asdict(row)) for row in rows)
+        options.fused.parent.mkdir(parents=True, exist_ok=True)
         options.fused.write_text(f'{{"machine": {json.dumps(about)},\n "rows": [\n  {lines}]}}\n')
     from dlopt.lab import bench_peers  # which imports this module
 

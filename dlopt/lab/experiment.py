@@ -227,7 +227,7 @@ def tune(
         options: other arguments of :func:`run`, the same for tuning and results.
 
     Raises:
-        ValueError: the seeds overlap, `metric` is unknown, or as for :func:`run`.
+        ValueError: the seeds overlap, `metric` is unknown, `test` and a `target` are given, or as for :func:`run`.
 
     Example:
         >>> import torch
@@ -240,6 +240,8 @@ def tune(
     """
     if set(tuning_seeds) & set(seeds):
         raise ValueError(f"seeds {sorted(set(tuning_seeds) & set(seeds))} are used for tuning and for results")
+    if test is not None and options.get("target"):
+        raise ValueError("a target names a metric of one task: leave it out, or `test`")
     chosen = _settings(methods, settings)
     trials = run(task, methods, seeds=tuning_seeds, settings=chosen, **options)
     if metric not in trials:
@@ -256,7 +258,7 @@ def tune(
         for name, side in found.items():
             print(f"{method}: the best {name} = {best[method][name]:g} is the {side} tried; extend the range")
     kept = {method: [setting] for method, setting in best.items()}
-    results = run(test or task, methods, seeds=seeds, settings=kept, **options)
+    results = run(task if test is None else test, methods, seeds=seeds, settings=kept, **options)
     return Tuning(best, edges, trials, results.assign(at_edge=results["method"].map(lambda m: bool(edges[m]))))
 
 

@@ -426,6 +426,8 @@ def test_tune_reports_on_another_task():
     assert "val_accuracy" in found.trials and "test_accuracy" not in found.trials
     assert "test_accuracy" in found.results and "val_accuracy" not in found.results
     assert set(found.results["lr"]) == {0.1}
+    with pytest.raises(ValueError, match="a target names a metric of one task"):
+        tune(digits_mlp(), methods, settings, test=digits_mlp(), target=("val_loss", 1.0), **options)
 
 
 def test_tune_warns_at_the_edge(capsys):
