@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -101,6 +102,16 @@ def test_the_package_imports_nothing_heavy():
         "dlopt.sgd.schedules",
     }
     assert not later & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("package", ["dlopt", "dlopt.adaptive", "dlopt.sgd"])
+def test_what_is_imported_later_is_there(package):
+    module = importlib.import_module(package)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+        assert name in dir(module)
+    with pytest.raises(AttributeError, match=f"module '{package}' has no attribute 'nothing'"):
+        module.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize(
