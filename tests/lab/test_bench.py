@@ -78,15 +78,19 @@ def test_both_sides_get_the_same_numbers_in_the_dtype_asked_for():
         assert torch.equal(ours[3], theirs[3])
 
 
-def test_a_bound_is_timed_in_the_same_turns_and_tells_a_bar_that_is_out_of_reach():
-    slow = functools.partial(Slow, lr=0.1)
-    bounded = compare(Case("x", slow, SGD, [(100,)], 1.1, bound=slow), rounds=3)
-    assert bounded.bound == pytest.approx(bounded.ratio, rel=0.2)
-    rows = [Row("x", 2.0, 1.0, 2.0, bar, bar >= 2, bound) for bar, bound in ((1.1, 1.5), (1.1, 2.5), (3.0, 3.5))]
-    assert [line.split("  ")[-1] for line in table(rows).splitlines()] == ["ok", "NO: out of reach", "NO", "yes"]
-    row = compare(Case("x", slow, SGD, [(100,)], 1.1, bytes=(40, 20), bound=SGD), rounds=3)
-    assert row.bound < row.bar < row.ratio
-    assert table([row]).endswith("NO")
+def test_a_bound_is_a_ratio_too_and_tells_a_bar_that_is_out_of_reach(monkeypatch):
+    seconds = {0.4: 0.04, 0.1: 0.01, 0.2: 0.02}  # of a step, by learning rate
+    monkeypatch.setattr(bench, "_seconds", lambda optimizer, steps: seconds[optimizer.defaults["lr"]])
+    ours, theirs, bound = (functools.partial(torch.optim.SGD, lr=lr) for lr in seconds)
+    row = compare(Case("x", ours, theirs, [(1,)], 1.1, bound=bound))
+    assert (row.ours_ms, row.theirs_ms, row.ratio, row.bound) == pytest.approx((40, 10, 4, 2))
+    row = compare(Case("x", ours, theirs, [(1,)], 1.1, bytes=(40, 20), bound=bound))
+    assert (row.ratio, row.bound, row.ok) == (pytest.approx(2), pytest.approx(1), False)
+    assert compare(Case("x", ours, theirs, [(1,)], 1.1)).bound is None
+    rows = [
+        Row("x", 2.0, 1.0, 2.0, bar, bar >= 2, bound) for bar, bound in ((1.1, 1.5), (1.1, 2.5), (1.1, 1), (3, 3.5))
+    ]
+    assert [line.split("  ")[-1] for line in table(rows).splitlines()] == ["ok", "NO: out of reach", "NO", "NO", "yes"]
 
 
 def least_state(bound):
