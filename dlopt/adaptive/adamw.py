@@ -4,9 +4,9 @@ from typing import Any, Unpack
 
 from dlopt.adaptive.hyperparameters import bias_correction, check_adam, with_betas
 from dlopt.engine.checks import CONVENTIONS, choice
-from dlopt.engine.gather import plain_value
 from dlopt.engine.optimizer import EngineOptions, RuleOptimizer
 from dlopt.engine.rule import xp
+from dlopt.engine.scalars import plain_value
 
 
 def adamw(g, p, m, v, *, lr, beta1, beta2, eps, weight_decay, bias1, bias2):

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from operator import attrgetter, is_
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from dlopt.engine.faces.numpy import Number
 from dlopt.engine.faces.torch import namespace
+from dlopt.engine.facts import PLAIN, Facts, facts, written
 from dlopt.engine.lowering import Lowered, lower_program
 from dlopt.engine.program import Program
 
-_PLAIN = {Tensor, torch.nn.Parameter, torch.nn.Buffer}
-_dtype, _device, _layout, _shape, _nbytes = map(attrgetter, ("dtype", "device", "layout", "shape", "nbytes"))
+_device, _shape = map(attrgetter, ("device", "shape"))
 _REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _STORED = {*_REAL, torch.int64, torch.uint8}
 
@@ -36,6 +36,7 @@ class Batch:
     ``entries`` are the parameters' state dicts and ``keys`` the state keys of the streams after the second.
     ``scatter`` says, for rows gathered for a sparse gradient, where they go back: an index and the tensors. The
     index is None for tensors that are lazily conjugated or negated, and were resolved as a whole.
+    ``grads`` are the facts of the gradients, if they were read already.
     """
 
     program: Program
@@ -47,6 +48,7 @@ class Batch:
     keys: tuple[str, ...] = ()
     scatter: list[tuple[Any, ...]] = field(default_factory=list)
     known: Known | None = None
+    grads: Facts | None = None
     slots: tuple[float, ...] = ()
     skip: Tensor | None = None
 
@@ -56,7 +58,7 @@ class Batch:
             norms = dict.fromkeys(self.program.norm_names, Number(1.0))
             self.slots = lower_program(self.program).host(**self.scalars, **norms)
 
-    @property
+    @functools.cached_property
     def stays(self) -> bool:
         """Whether scalars are tensors on the device; `skip`, a boolean there, says that nothing is to change."""
         tensors = any(isinstance(value, Tensor) for value in self.scalars.values())
@@ -103,6 +105,18 @@ class Batch:
             self.known = Known(self.streams[1:])
         return self.known
 
+    def addresses(self) -> array[int]:
+        """Where all tensors begin, stream by stream."""
+        grads = self.grads or _facts(self.streams[0])
+        return array("q", grads.address + self.memory().facts.address)
+
+    def mark_written(self) -> None:
+        """Tell autograd which tensors the step writes to."""
+        memory = self.memory()
+        written(memory.tensors, memory.inference)
+        if self.program.unscales:
+            torch.autograd.graph.increment_version(self.streams[0])
+
     def rows(self) -> Iterator[list[Tensor]]:
         """The streams of one tensor after another."""
         return map(list, zip(*self.streams, strict=True))
@@ -138,69 +152,69 @@ def computing(dtype: torch.dtype) -> torch.dtype:
 class Known:
     """Parameters and states that were found uniform, so that an unchanged tensor need not be looked at twice.
 
-    A tensor object at its old address still has its dtype and device; a parameter's size and order may change.
+    A tensor object at its old address still has its device; all else that matters here is among the facts.
     """
 
     def __init__(self, streams: list[list[Tensor]]) -> None:
-        self.streams, self.pointers = streams, [list(map(Tensor.data_ptr, stream)) for stream in streams]
-        self.tensors = list(chain.from_iterable(streams))
-        self.table = array("q", chain.from_iterable(self.pointers))
-        self.sizes = tuple(map(Tensor.numel, streams[0]))
-        self.bytes = list(map(_nbytes, streams[0]))
+        self.streams, self.tensors = streams, list(chain.from_iterable(streams))
+        self.facts = _facts(self.tensors)
+        self.params = Facts(*(row[: 8 * len(streams[0])] for row in self.facts))
+        self.sizes = tuple(array("q", self.params.numel))
         self.single = 1 in self.sizes
+        self.inference = any(map(Tensor.is_inference, self.tensors))
+        self.first = 0  # how many entries of the optimizer's state stand before theirs
         self.clocks: Clocks = {}
         self.on_device: Any = None  # what a GPU face has sent there
         self.asked: tuple[Any, ...] = ()  # for which face, and
         self.face: Any = None  # the answer
-        self.distinct = len(set(self.pointers[0]) - {0}) == sum(size > 0 for size in self.sizes)
+        occupied = [a for a, size in zip(array("q", self.params.address), self.sizes, strict=True) if size]
+        self.distinct = len(set(occupied)) == len(occupied)
 
     def holds(self, streams: list[list[Tensor]]) -> bool:
         """Whether `streams` are these tensors, as they were."""
-        if len(streams) != len(self.streams) or len(streams[0]) != len(self.streams[0]):
-            return False
-        for stream, mine, pointers in zip(streams, self.streams, self.pointers, strict=True):
-            if not all(map(is_, stream, mine)) or list(map(Tensor.data_ptr, stream)) != pointers:
-                return False
-        return list(map(_nbytes, streams[0])) == self.bytes and all(map(Tensor.is_contiguous, streams[0]))
+        return len(streams) == len(self.streams) and facts(list(chain.from_iterable(streams))) == self.facts
 
 
-def uniform(streams: list[list[Tensor]], known: Known | None, elements: int) -> Known | None:
-    """The parameters and states if all streams are one batch as they are: plain, real, contiguous, alike.
+def _facts(tensors: list[Tensor]) -> Facts:
+    found = facts(tensors)
+    assert found is not None, "a dense batch has plain tensors"
+    return found
 
-    The first `elements` streams have a value per element, the others not.
 
+def uniform(streams: list[list[Tensor]], known: Known | None, elements: int) -> tuple[Known, Facts] | tuple[None, None]:
+    """The parameters and states, and the facts of the gradients, if all streams are one batch as they are.
+
+    That is: plain, real, contiguous, alike. The first `elements` streams have a value per element, the others not.
     torch itself sees to it that a gradient has its parameter's device and shape when it is assigned.
     """
     grads, *rest = streams
+    found = facts(grads)
+    if found is None or grads[0].dtype not in _REAL or not found.one_dtype():
+        return None, None
     if known is None or not known.holds(rest):
         shapes = [list(map(_shape, stream)) for stream in streams[:elements]]
-        if any(s != shapes[0] for s in shapes) or not all(map(_alike, streams)):
-            return None
+        if any(s != shapes[0] for s in shapes) or not all(map(_alike, rest)):
+            return None, None
         if len({stream[0].device for stream in streams}) != 1:
-            return None
+            return None, None
         known = Known(rest)
-    dtypes = set(map(_dtype, grads))
-    if len(dtypes) != 1 or not dtypes <= _REAL or not set(map(type, grads)) <= _PLAIN:
-        return None
-    if not all(map(Tensor.is_contiguous, grads)) or tuple(map(Tensor.numel, grads)) != known.sizes:
-        return None
+    if (found.numel, found.contiguous) != (known.params.numel, known.params.contiguous):
+        return None, None
     if known.single and any(map(Tensor.is_neg, grads)):  # a lazily negated view is contiguous only if it is one number
-        return None
-    return known
+        return None, None
+    return known, found
 
 
 def _alike(stream: list[Tensor]) -> bool:
-    dtypes = set(map(_dtype, stream))
-    if len(dtypes) != 1 or not dtypes <= _STORED or not set(map(type, stream)) <= _PLAIN:
-        return False
-    if len(set(map(_device, stream))) > 1 or set(map(_layout, stream)) != {torch.strided}:
+    found = facts(stream)
+    if found is None or stream[0].dtype not in _STORED or not found.one_dtype() or len(set(map(_device, stream))) > 1:
         return False
     return all(map(Tensor.is_contiguous, stream)) and not any(map(Tensor.is_neg, stream))
 
 
 def plain(t: Tensor) -> bool:
     """Whether `t` is a tensor of torch's own, not of a subclass such as DTensor."""
-    return type(t) in _PLAIN
+    return type(t) in PLAIN
 
 
 def aligned(row: list[Tensor], elements: int) -> bool:
@@ -211,7 +225,7 @@ def aligned(row: list[Tensor], elements: int) -> bool:
     p = row[1]
     if len(row) > elements and not p.is_contiguous():
         return False
-    if not {type(t) for t in row} <= _PLAIN or any(t.layout != torch.strided or t.is_neg() for t in row):
+    if not {type(t) for t in row} <= set(PLAIN) or any(t.layout != torch.strided or t.is_neg() for t in row):
         return False
     return all(t.stride() == p.stride() and t.shape == p.shape for t in row[:elements]) and fills_memory(p)
 

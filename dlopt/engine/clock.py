@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from operator import is_, itemgetter
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from dlopt.engine import facts
 from dlopt.engine.program import Program
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ def shared(optimizer: RuleOptimizer, entries: list[Any], known: Clocks) -> tuple
     """
     values, clocks = [], {}
     for key in optimizer.clock_keys():
-        tensors = list(map(itemgetter(key), entries))
         old, base = known.get(key, ([], None))
-        if base is None or len(old) != len(tensors) or not all(map(is_, old, tensors)):
+        tensors = facts.values(entries, key, old)
+        if base is None or tensors is not old:
             base = whole(tensors)
         if base is not None:
             clocks[key] = tensors, base

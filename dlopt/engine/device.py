@@ -136,7 +136,7 @@ def health(optimizer: RuleOptimizer) -> None:
     Raises:
         RuntimeError: as torch's optimizers do.
     """
-    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+    if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
         if not all(group["capturable"] for group in optimizer.param_groups):
             raise RuntimeError(
                 "Attempting CUDA graph capture of step() for an instance of "

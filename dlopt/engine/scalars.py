@@ -1,15 +1,19 @@
-"""Functions of scalars: what depends on the step only, computed on the host in float64."""
+"""Hyperparameters as numbers, and functions of scalars: what depends on the step only, on the host in float64."""
 
 from __future__ import annotations
 
 import ast
 import functools
+import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from dlopt.engine import device
 from dlopt.engine.faces.torch import namespace
 from dlopt.engine.rule import Rule, rule_of, with_namespace
 
@@ -32,13 +36,14 @@ def evaluate(function: Callable[..., Any], *arguments: Any, **scalars: Any) -> d
     Division by zero and overflow give inf or NaN, as IEEE 754 says, not an exception.
     """
     rule = rule_of(function, also=frozenset({"**"}))
-    if any(isinstance(value, torch.Tensor) for value in (*arguments, *scalars.values())):
+    scalars = {name: scalars[name] for name in rule.scalars}
+    if any(isinstance(value, Tensor) for value in (*arguments, *scalars.values())):
         recorded = with_namespace(function, namespace(torch.float64, torch.float64))
-        found = recorded(*arguments, **{name: scalars[name] for name in rule.scalars})
+        found = recorded(*arguments, **scalars)
         return dict(zip(_names(rule), found if isinstance(found, tuple) else (found,), strict=True))
     if _plain(rule):  # Python's numbers are quicker, and the same where Python has one
         try:
-            found = function(*map(float, arguments), **{name: float(scalars[name]) for name in rule.scalars})
+            found = function(*map(float, arguments), **{name: float(value) for name, value in scalars.items()})
         except (ZeroDivisionError, OverflowError, TypeError):
             pass
         else:
@@ -46,6 +51,29 @@ def evaluate(function: Callable[..., Any], *arguments: Any, **scalars: Any) -> d
             if not any(isinstance(value, complex) for value in values):
                 return dict(zip(_names(rule), map(float, values), strict=True))
     with np.errstate(all="ignore"):
-        values = function(*map(np.float64, arguments), **{name: np.float64(scalars[name]) for name in rule.scalars})
+        values = function(*map(np.float64, arguments), **{name: np.float64(value) for name, value in scalars.items()})
     values = values if isinstance(values, tuple) else (values,)
     return {name: float(value) for name, value in zip(_names(rule), values, strict=True)}
+
+
+_AS_THEY_ARE = {type(None), bool, str, tuple, list}
+
+
+def plain_value(name: str, value: Any, place: torch.device | None = None) -> Any:
+    """A hyperparameter as a float; a tensor that requires grad stays one, for ``differentiable=True``.
+
+    If there is a `place`, a device, every tensor stays one, there.
+    """
+    if type(value) in _AS_THEY_ARE or type(value) is float and -math.inf < value < math.inf:  # the usual cases
+        return value
+    if isinstance(value, Tensor):
+        if place is not None:
+            return device.number(value, place)
+        if value.requires_grad and torch.is_grad_enabled():
+            return value.squeeze()
+        value = value.item()
+    if isinstance(value, Real) and not isinstance(value, bool):
+        value = float(value)
+        if not math.isfinite(value):
+            raise ValueError(f"Invalid {name}: {value}")
+    return value

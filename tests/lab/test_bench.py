@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import dlopt
-from dlopt.lab import bench, bench_peers
+from dlopt.lab import bench, bench_peers, traffic
 from dlopt.lab.bench import Case, Row, compare, fresh_processes, in_fresh_interpreter, main, table
-from dlopt.lab.bench_cases import RULES, Triad, bytes_moved
+from dlopt.lab.bench_cases import RULES, SameBytes, Triad, bytes_moved
 
 SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True)
 
@@ -113,6 +113,15 @@ def adds_three_times_the_gradient(bound):
     assert torch.equal(p.detach(), before + 3 * p.grad)
 
 
+def moves_as_many_bytes(bound, case):
+    (p,) = bound.inner.param_groups[0]["params"]
+    moved = traffic.moved(case.ours, case.dtype)
+    assert p.numel() * bytes_moved(case.ours) == pytest.approx(10_000_000 * moved)
+    before = p.detach().clone()
+    bound.step()
+    assert (p != before).all()
+
+
 def test_cases_are_those_of_the_plan():
     sizes = {case.what: sum(torch.Size(shape).numel() for shape in case.shapes) for case in bench.CASES}
     assert sizes["SGD, 10 M in one tensor"] == 10_000_000
@@ -127,7 +136,9 @@ def test_cases_are_those_of_the_plan():
         assert type(theirs).__module__.startswith("torch.optim")
         if "torch's default" not in case.what:
             assert theirs.defaults["fused"] is True
-        if case.bound is not None:
+        if getattr(case.bound, "func", None) is SameBytes:
+            moves_as_many_bytes(case.bound([torch.empty(shape) for shape in case.shapes]), case)
+        elif case.bound is not None:
             check = adds_three_times_the_gradient if case.bound is Triad else changes_all_that_a_step_changes
             check(case.bound(parameter))
         assert isinstance(ours, dlopt.engine.RuleOptimizer) and ours.defaults["fused"] is True

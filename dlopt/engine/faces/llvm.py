@@ -59,17 +59,13 @@ def refuses(batch: Batch) -> str | None:
 def run(batch: Batch) -> None:
     """Apply one step to every tensor of `batch`, in one launch."""
     function = kernel(batch.program, batch.dtypes, batch.compute)
-    memory = batch.memory()
-    pointers = array("q", list(map(torch.Tensor.data_ptr, batch.streams[0])))
-    pointers.extend(memory.table)
+    memory, pointers = batch.memory(), batch.addresses()
     if batch.program.norms:
         slots, own = _slots(batch, pointers, memory.sizes), len(batch.slots)
     else:
         slots, own = array("d", map(float, batch.slots)), 0
     threads.launch(function, pointers, memory.sizes, slots, own)
-    torch.autograd.graph.increment_version(memory.tensors)
-    if batch.program.unscales:
-        torch.autograd.graph.increment_version(batch.streams[0])
+    batch.mark_written()
 
 
 def _slots(batch: Batch, pointers: array[int], sizes: tuple[int, ...]) -> array[float]:

@@ -15,6 +15,7 @@ import importlib.util
 import itertools
 import linecache
 import os
+from array import array
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,9 +63,7 @@ def run(batch: Batch) -> None:
         with device, np.errstate(all="ignore"):  # the interpreter's arithmetic is NumPy's
             norms = _norms(batch, chunks, pointers, aligned) if batch.program.norms else {}
             _launch(batch, lower_program(batch.program), chunks, pointers, aligned, norms)
-    torch.autograd.graph.increment_version(batch.memory().tensors)
-    if batch.program.unscales:
-        torch.autograd.graph.increment_version(batch.streams[0])
+    batch.mark_written()
 
 
 def _launch(
@@ -126,25 +125,22 @@ _numbers = itertools.count()
 
 def _tables(batch: Batch) -> tuple[torch.Tensor, torch.Tensor, bool]:
     """The chunks and the addresses on the device. What did not change since the last step is not sent again."""
-    memory = batch.memory()
-    grads = list(map(torch.Tensor.data_ptr, batch.streams[0]))
+    memory, addresses = batch.memory(), batch.addresses()
     if not INTERPRETED and torch.cuda.is_current_stream_capturing():
         if memory.on_device is None:
             raise RuntimeError("take some steps on a side stream before the step is captured: see torch.cuda.graph")
-        addresses = [*grads, *memory.table]
-        return memory.on_device.chunks, baked(addresses, batch.device), _aligned(addresses)
+        return memory.on_device.chunks, baked(addresses.tolist(), batch.device), _aligned(addresses)
     kept = memory.on_device = memory.on_device or _Kept(memory, batch.device)
-    if kept.grads != grads:
-        addresses = [*grads, *memory.table]
+    if kept.addresses != addresses:
         table = torch.tensor(addresses, dtype=torch.int64)
         kept.pointers = (table.pin_memory() if batch.device.type == "cuda" else table).to(
             batch.device, non_blocking=True
         )
-        kept.grads, kept.aligned = grads, _aligned(addresses)
+        kept.addresses, kept.aligned = addresses, _aligned(addresses)
     return kept.chunks, kept.pointers, kept.aligned
 
 
-def _aligned(addresses: list[int]) -> bool:
+def _aligned(addresses: array[int]) -> bool:
     return not any(address % 16 for address in addresses)
 
 
@@ -166,6 +162,6 @@ class _Kept:
         ]
         self.chunks = torch.tensor(rows, dtype=torch.int64).reshape(-1, 3).to(device)
         self.lengths = torch.tensor([-(-size // CHUNK) for size in memory.sizes], dtype=torch.int64).to(device)
-        self.grads: list[int] = []
+        self.addresses = array("q")
         self.pointers = torch.empty(0, dtype=torch.int64)
         self.aligned = False
