@@ -108,7 +108,7 @@ class Batch:
     def addresses(self) -> array[int]:
         """Where all tensors begin, stream by stream."""
         grads = self.grads or _facts(self.streams[0])
-        return array("q", grads.address + self.memory().facts.address)
+        return array("q", grads.address + self.memory().addresses)
 
     def mark_written(self) -> None:
         """Tell autograd which tensors the step writes to."""
@@ -156,9 +156,10 @@ class Known:
     """
 
     def __init__(self, streams: list[list[Tensor]]) -> None:
-        self.streams, self.tensors = streams, list(chain.from_iterable(streams))
-        self.facts = _facts(self.tensors)
-        self.params = Facts(*(row[: 8 * len(streams[0])] for row in self.facts))
+        self.streams, self.facts = streams, list(map(_facts, streams))
+        self.tensors = list(chain.from_iterable(streams))
+        self.addresses = b"".join(found.address for found in self.facts)
+        self.params = self.facts[0]
         self.sizes = tuple(array("q", self.params.numel))
         self.single = 1 in self.sizes
         self.inference = any(map(Tensor.is_inference, self.tensors))
@@ -172,7 +173,7 @@ class Known:
 
     def holds(self, streams: list[list[Tensor]]) -> bool:
         """Whether `streams` are these tensors, as they were."""
-        return len(streams) == len(self.streams) and facts(list(chain.from_iterable(streams))) == self.facts
+        return list(map(facts, streams)) == self.facts
 
 
 def _facts(tensors: list[Tensor]) -> Facts:

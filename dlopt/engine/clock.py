@@ -80,10 +80,11 @@ def shared(optimizer: RuleOptimizer, entries: list[Any], known: Clocks) -> tuple
             base = whole(tensors)
         if base is not None:
             clocks[key] = tensors, base
-        values.append(set((torch.stack(tensors) if base is None else base).tolist()))
-    if any(len(v) > 1 for v in values):
-        raise Apart
-    return tuple(v.pop() for v in values), clocks
+        shown = (torch.stack(tensors) if base is None else base).tolist()
+        if shown.count(shown[0]) < len(shown):
+            raise Apart
+        values.append(shown[0])
+    return tuple(values), clocks
 
 
 def on_device(optimizer: RuleOptimizer, entries: list[Any], device: torch.device) -> dict[str, Tensor]:

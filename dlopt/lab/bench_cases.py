@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import chain
 from operator import attrgetter
 
 import torch
@@ -125,8 +124,8 @@ class Least(torch.optim.Optimizer):
         params = self.inner.param_groups[0]["params"]
         entries, held = list(self.inner.state.values()), self.batch.streams[2:]
         states = [values(entries, key, before) for key, before in zip(self.batch.keys, held, strict=True)]
-        facts(list(map(attrgetter("grad"), params)))
-        facts(list(chain(params, *states)))
+        for stream in (list(map(attrgetter("grad"), params)), params, *states):
+            facts(stream)
         llvm.run(self.batch)
 
 

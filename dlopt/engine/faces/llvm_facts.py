@@ -29,14 +29,14 @@ class Loops(NamedTuple):
 
     read: Callable[[list[Any], int, int], int]
     same: Callable[[list[Any], str, list[Any], int], int]
-    bump: Callable[[list[Any], int], int] | None
+    bump: Callable[[list[Any], int], int] | None = None
 
 
 @functools.cache
 def loops(types: tuple[type, ...]) -> Loops | None:
     """The loops, for tensors of `types`; None if they cannot be compiled here."""
     try:
-        import llvmlite  # noqa: F401
+        from llvmlite import ir
 
         library = ctypes.CDLL(torch._C.__file__)
         ask = [_address(library, f"aoti_torch_{name}") for name in ("get_layout", *_FACTS)]
@@ -46,16 +46,29 @@ def loops(types: tuple[type, ...]) -> Loops | None:
         kind, handle = _word(t, id(type(t))), _word(t, t._cdata)
     except (ImportError, OSError, AttributeError, LookupError):
         return None
-    named = list(map(id, types))
-    read = _Loop("dlopt_read", ctypes.py_object, ctypes.c_void_p)
-    _read(read, lists, named, kind, handle, strided, ask)
-    same = _Loop("dlopt_same", *[ctypes.py_object] * 3)
+    module = ir.Module("dlopt_facts")
+    read = _Loop(module, "read", ctypes.py_object, ctypes.c_void_p)
+    _read(read, lists, list(map(id, types)), kind, handle, strided, ask)
+    same = _Loop(module, "same", *[ctypes.py_object] * 3)
     same.go_on_if(same.equal(same.call(dicts, same.item(lists, 0), same.arguments[1]), same.item(lists, 2)))
-    if not hasattr(library, _BUMP):
-        return Loops(read.compiled(), same.compiled(), None)
-    bump = _Loop("dlopt_bump", ctypes.py_object)
-    bump.call(_address(library, _BUMP), bump.after(bump.item(lists, 0), handle))
-    return Loops(read.compiled(), same.compiled(), bump.compiled())
+    written = [read, same]
+    if hasattr(library, _BUMP):
+        bump = _Loop(module, "bump", ctypes.py_object)
+        bump.call(_address(library, _BUMP), bump.after(bump.item(lists, 0), handle))
+        written.append(bump)
+    return Loops(*_compiled(module, written))
+
+
+def _compiled(module: Any, loops: list[_Loop]) -> list[Any]:
+    """The functions, to be called with Python objects, and addresses, while the interpreter waits."""
+    from dlopt.engine.faces.llvm_target import target
+
+    for loop in loops:
+        loop.end_turn()
+    target().compile(loops[0].function.name, str(module))
+    prototypes = [ctypes.PYFUNCTYPE(ctypes.c_int64, *loop.types, ctypes.c_int64) for loop in loops]
+    address = target().engine.get_function_address
+    return [prototype(address(loop.function.name)) for prototype, loop in zip(prototypes, loops, strict=True)]
 
 
 def _address(library: Any, name: str) -> int:
@@ -79,14 +92,13 @@ def _word(thing: Any, value: int) -> int:
 class _Loop:
     """A function of `arguments`, pointers all, and `n`: a loop that is written turn by turn, `i` from 0 to `n`."""
 
-    def __init__(self, name: str, *arguments: Any) -> None:
+    def __init__(self, module: Any, name: str, *arguments: Any) -> None:
         from llvmlite import ir
 
-        self.ir, self.name, self.types = ir, name, arguments
+        self.ir, self.module, self.types = ir, module, arguments
         self.byte, self.i32, self.i64, self.pointer = ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType()
-        self.module = ir.Module(name)
         signature = ir.FunctionType(self.i64, [*[self.pointer] * len(arguments), self.i64])
-        self.function = ir.Function(self.module, signature, name)
+        self.function = ir.Function(module, signature, f"dlopt_{name}")
         *self.arguments, self.n = self.function.args
         entry, self.head, self.end = map(self.function.append_basic_block, ("entry", "head", "end"))
         self.b = ir.IRBuilder(entry)
@@ -127,16 +139,11 @@ class _Loop:
     def after(self, pointer: Any, offset: int) -> Any:
         return self.b.gep(pointer, [self.i64(offset)], source_etype=self.byte)
 
-    def compiled(self) -> Any:
-        """The function, to be called with Python objects, and addresses, while the interpreter waits."""
-        from dlopt.engine.faces.llvm_target import target
-
+    def end_turn(self) -> None:
         self.i.add_incoming(self.b.add(self.i, self.i64(1)), self.b.block)
         self.b.branch(self.head)
         self.b.position_at_end(self.end)
         self.b.ret(self.i)
-        prototype = ctypes.PYFUNCTYPE(ctypes.c_int64, *self.types, ctypes.c_int64)
-        return prototype(target().compile(self.name, str(self.module)))
 
 
 def _read(loop: _Loop, lists: int, types: list[int], kind: int, handle: int, strided: int, ask: list[int]) -> None:
