@@ -51,6 +51,17 @@ def test_compiled_loops_and_python_say_the_same():
     assert array("q", found.contiguous).tolist() == [t.is_contiguous() for t in tensors]
 
 
+def test_a_sequence_that_is_no_list_is_read_too(way):
+    tensors = kinds()
+    assert facts(tuple(tensors))._replace(dtype=b"") == facts(tensors)._replace(dtype=b"")
+    w = torch.ones(2, requires_grad=True)
+    w.grad = torch.ones(2)
+    optimizer = dlopt.SGD([w], lr=0.25, fused=True)
+    optimizer.param_groups[0]["params"] = (w,)
+    optimizer.step()
+    assert w.tolist() == [0.75, 0.75]
+
+
 class Sub(torch.Tensor):
     pass
 
