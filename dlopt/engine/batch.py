@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlopt.engine.faces.numpy import Number
 from dlopt.engine.faces.torch import namespace
-from dlopt.engine.facts import PLAIN, Facts, facts, written
+from dlopt.engine.facts import PLAIN, Facts, facts, versioned, written
 from dlopt.engine.lowering import Lowered, lower_program
 from dlopt.engine.program import Program
 
@@ -113,7 +113,7 @@ class Batch:
     def mark_written(self) -> None:
         """Tell autograd which tensors the step writes to."""
         memory = self.memory()
-        written(memory.tensors, memory.inference)
+        written(memory.tensors, memory.counted)
         if self.program.unscales:
             torch.autograd.graph.increment_version(self.streams[0])
 
@@ -152,7 +152,7 @@ def computing(dtype: torch.dtype) -> torch.dtype:
 class Known:
     """Parameters and states that were found uniform, so that an unchanged tensor need not be looked at twice.
 
-    A tensor object at its old address still has its device; all else that matters here is among the facts.
+    A tensor object at its old address still has its device, if it has elements; all else is among the facts.
     """
 
     def __init__(self, streams: list[list[Tensor]]) -> None:
@@ -162,14 +162,14 @@ class Known:
         self.params = self.facts[0]
         self.sizes = tuple(array("q", self.params.numel))
         self.single = 1 in self.sizes
-        self.inference = any(map(Tensor.is_inference, self.tensors))
+        self.counted = all(map(versioned, self.tensors))
         self.first = 0  # how many entries of the optimizer's state stand before theirs
         self.clocks: Clocks = {}
         self.on_device: Any = None  # what a GPU face has sent there
         self.asked: tuple[Any, ...] = ()  # for which face, and
         self.face: Any = None  # the answer
         occupied = [a for a, size in zip(array("q", self.params.address), self.sizes, strict=True) if size]
-        self.distinct = len(set(occupied)) == len(occupied)
+        self.distinct = 0 not in occupied and len(set(occupied)) == len(occupied)  # 0: its memory was given back
 
     def holds(self, streams: list[list[Tensor]]) -> bool:
         """Whether `streams` are these tensors, as they were."""
@@ -178,7 +178,8 @@ class Known:
 
 def _facts(tensors: list[Tensor]) -> Facts:
     found = facts(tensors)
-    assert found is not None, "a dense batch has plain tensors"
+    if found is None:
+        raise RuntimeError("a step needs tensors with memory of their own")
     return found
 
 

@@ -88,10 +88,18 @@ def values(entries: list[dict[str, Any]], key: str, before: list[Any]) -> list[A
     return before if len(before) == len(found) and all(map(is_, found, before)) else found
 
 
-def written(tensors: list[Tensor], inference: bool) -> None:
-    """Tell autograd that `tensors` were written to. `inference`: some may have been made in inference mode."""
+def versioned(t: Tensor) -> bool:
+    """Whether autograd counts the writes to `t`. It does not for what was made in inference mode."""
+    try:
+        return t._version >= 0
+    except RuntimeError:
+        return False
+
+
+def written(tensors: list[Tensor], counted: bool) -> None:
+    """Tell autograd that `tensors` were written to; `counted`: all are :func:`versioned`."""
     loops = llvm_facts.loops(PLAIN)
-    if inference or loops is None or loops.bump is None:
+    if not counted or loops is None or loops.bump is None:
         torch.autograd.graph.increment_version(tensors)
     else:
         loops.bump(tensors, len(tensors))

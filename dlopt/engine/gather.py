@@ -118,7 +118,7 @@ def _entries(optimizer: RuleOptimizer, params: list[Tensor], first: int) -> list
     As a rule they stand side by side in the optimizer's state, `first` entries from its beginning.
     """
     place = first, first + len(params)
-    found = list(islice(optimizer.state.values(), *place))
+    found = list(islice(optimizer.state.values(), *place)) if first < 8 * len(params) else []
     if len(found) == len(params) and all(map(is_, islice(optimizer.state, *place), params)):
         return found
     return list(map(optimizer.state.get, params))

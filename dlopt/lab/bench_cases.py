@@ -108,7 +108,7 @@ class Least(torch.optim.Optimizer):
     """What no fused step of torch's Python objects can do without.
 
     Gradients and states are looked up, every tensor's address, size, order and dtype read, and the compiled loop runs.
-    Nothing is compared, no scalar computed, no count advanced.
+    No scalar is computed, no count advanced.
     """
 
     def __init__(self, params: list[Tensor], factory: Factory) -> None:

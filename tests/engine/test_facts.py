@@ -1,5 +1,7 @@
 """What compiled loops say of tensors is what Python says, and neither misses a tensor that has changed."""
 
+import subprocess
+import sys
 from array import array
 
 import pytest
@@ -7,8 +9,10 @@ import torch
 
 import dlopt
 from dlopt.engine import facts as module
-from dlopt.engine.faces import llvm_facts
-from dlopt.engine.facts import PLAIN, asked, facts, values, written
+from dlopt.engine.faces import llvm, llvm_facts
+from dlopt.engine.facts import PLAIN, asked, facts, values, versioned, written
+
+pytestmark = pytest.mark.skipif(llvm.missing() is not None, reason=str(llvm.missing()))
 
 
 @pytest.fixture(params=["compiled", "python"])
@@ -101,7 +105,7 @@ def test_values_are_the_list_from_before_only_if_all_are_the_same_objects(way):
 def test_versions_are_advanced_by_one(way):
     tensors = [torch.ones(2), torch.ones(2, requires_grad=True), torch.ones(4)[1:]]
     versions = [t._version for t in tensors]
-    written(tensors, False)
+    written(tensors, True)
     assert [t._version for t in tensors] == [v + 1 for v in versions]
 
 
@@ -126,6 +130,51 @@ def test_state_that_was_made_in_inference_mode_has_no_version_and_is_stepped_all
     assert optimizer.state[w]["momentum_buffer"].is_inference()
     optimizer.step()
     assert w.tolist() == pytest.approx([1 - 0.25 - 0.25 * 1.9] * 3)
+
+
+def test_a_parameter_of_inference_mode_with_other_numbers_has_no_version_either(way):
+    with torch.inference_mode():
+        w = torch.nn.Parameter(torch.ones(3))
+    w.data = torch.ones(3)
+    w.grad = torch.ones(3)
+    assert not w.is_inference() and not versioned(w)
+    with pytest.raises(RuntimeError, match="Inplace update to inference tensor"):
+        dlopt.SGD([w], lr=0.25, fused=True).step()
+
+
+def test_memory_that_was_given_back_is_not_written_to(way):
+    w = torch.ones(3, requires_grad=True)
+    w.grad = torch.ones(3)
+    w.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="cannot take this step"):
+        dlopt.SGD([w], lr=0.25, fused=True).step()
+
+
+FIRST_STEPS = """
+import sys, threading, torch, dlopt
+sys.setswitchinterval(1e-6)
+together, results = threading.Barrier(8), []
+def train():
+    w = torch.ones(8, requires_grad=True)
+    w.grad = torch.ones(8)
+    optimizer = dlopt.SGD([w], lr=0.125, fused=True)
+    together.wait()
+    for _ in range(4):
+        optimizer.step()
+    results.append(w.tolist())
+threads = [threading.Thread(target=train) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert results == [[0.5] * 8] * 8, results
+"""
+
+
+def test_eight_threads_may_take_the_first_step_at_once():
+    for _ in range(3):
+        run = subprocess.run([sys.executable, "-c", FIRST_STEPS], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
 
 
 def moved_state(optimizer, w):
@@ -190,24 +239,36 @@ def test_what_changes_between_steps_is_seen(way, change, which):
         torch.testing.assert_close(expected, got)
 
 
-def test_groups_beside_each_other_find_their_own_state(way):
+@pytest.mark.parametrize("cut", [2, 18])
+def test_groups_beside_each_other_find_their_own_state(way, cut):
     results = []
     for single in (True, False):
         torch.manual_seed(0)
-        ws = [torch.randn(2, 2, requires_grad=True) for _ in range(5)]
-        groups = [{"params": ws}] if single else [{"params": ws[:2]}, {"params": ws[2:]}]
+        ws = [torch.randn(2, 2, requires_grad=True) for _ in range(20)]
+        groups = [{"params": ws}] if single else [{"params": ws[:cut]}, {"params": ws[cut:]}]
         optimizer = dlopt.Adam(groups, fused=True)
         for step in range(4):
             for k, w in enumerate(ws):
-                w.grad = None if step == 1 and k == 1 else torch.full_like(w, float(k - 2))
+                w.grad = None if step == 1 and k == 1 else torch.full_like(w, float(k - 5))
             optimizer.step()
         results.append(ws)
     for expected, got in zip(*results, strict=True):
         assert torch.equal(expected, got)
 
 
-def test_without_what_the_loops_need_python_does_it(monkeypatch):
-    monkeypatch.setattr(llvm_facts, "_word", lambda thing, value: {}[value])
+def refuse(error):
+    def function(*arguments):
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "name, error",
+    [("_word", LookupError()), ("_address", AttributeError()), ("_compiled", OSError()), ("_compiled", RuntimeError())],
+)
+def test_without_what_the_loops_need_python_does_it(monkeypatch, name, error):
+    monkeypatch.setattr(llvm_facts, name, refuse(error))
     llvm_facts.loops.cache_clear()
     try:
         assert llvm_facts.loops(PLAIN) is None

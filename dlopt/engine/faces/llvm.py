@@ -8,7 +8,6 @@ NumPy on x86; on other processors NumPy's choice between the two signs is anothe
 from __future__ import annotations
 
 import functools
-import threading
 from array import array
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from dlopt.engine.faces.fused import mixed, unfit
 from dlopt.engine.faces.llvm_eight_bits import Coded, block_by_block
 from dlopt.engine.faces.llvm_random import random_key, random_word, rounded
 from dlopt.engine.faces.llvm_sums import summed
-from dlopt.engine.faces.llvm_target import target
+from dlopt.engine.faces.llvm_target import lock, target
 from dlopt.engine.lowering import Lowered, Node, lower_norms, lower_program
 from dlopt.engine.norms import CHUNK, LANES, norms
 from dlopt.engine.program import Program
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from dlopt.engine.batch import Batch
 
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
-_lock = threading.Lock()
 
 
 @functools.cache
@@ -93,7 +91,7 @@ def _kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dt
 
 def kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype, sums: bool = False) -> int:
     """The address of the compiled program, or of its pass that `sums`: compiled once per process, 20 to 40 ms."""
-    with _lock:
+    with lock:
         return _kernel(program, dtypes, compute, sums)
 
 

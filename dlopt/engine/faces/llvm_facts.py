@@ -1,7 +1,8 @@
 """Loops over many tensors, compiled against the C interface that PyTorch keeps stable for its extensions.
 
 A tensor's Python object holds its ``at::Tensor``, a handle in that interface, some words after its beginning. Where,
-is found out by looking for the word that is ``_cdata``, the tensor's address.
+is found out by looking for the word that is ``_cdata``, the tensor's address. To advance versions is in no such
+interface: that is a C++ function, taken where its name is found.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class Loops(NamedTuple):
     ``read(tensors, facts, n)`` stops at what is not strided, has no memory, or is of a type that was not named.
     `facts` is the address of a row of `n` 64-bit numbers for each of identity, address, number of elements, dtype,
     and whether contiguous. ``same(dicts, key, values, n)`` stops where a dict does not hold that very object.
-    ``bump(tensors, n)`` advances version counters. Inference tensors have none: it must not see them. None where it
-    is not to be had.
+    ``bump(tensors, n)`` advances version counters; a tensor without one would end the process. None where it is not
+    to be had.
     """
 
     read: Callable[[list[Any], int, int], int]
@@ -44,31 +45,32 @@ def loops(types: tuple[type, ...]) -> Loops | None:
         strided = library.aoti_torch_layout_strided()
         t = torch.empty(0)
         kind, handle = _word(t, id(type(t))), _word(t, t._cdata)
-    except (ImportError, OSError, AttributeError, LookupError):
-        return None
-    module = ir.Module("dlopt_facts")
-    read = _Loop(module, "read", ctypes.py_object, ctypes.c_void_p)
-    _read(read, lists, list(map(id, types)), kind, handle, strided, ask)
-    same = _Loop(module, "same", *[ctypes.py_object] * 3)
-    same.go_on_if(same.equal(same.call(dicts, same.item(lists, 0), same.arguments[1]), same.item(lists, 2)))
-    written = [read, same]
-    if hasattr(library, _BUMP):
-        bump = _Loop(module, "bump", ctypes.py_object)
-        bump.call(_address(library, _BUMP), bump.after(bump.item(lists, 0), handle))
-        written.append(bump)
-    return Loops(*_compiled(module, written))
+        module = ir.Module("dlopt_facts")
+        read = _Loop(module, "read", ctypes.py_object, ctypes.c_void_p)
+        _read(read, lists, list(map(id, types)), kind, handle, strided, ask)
+        same = _Loop(module, "same", *[ctypes.py_object] * 3)
+        same.go_on_if(same.equal(same.call(dicts, same.item(lists, 0), same.arguments[1]), same.item(lists, 2)))
+        written = [read, same]
+        if hasattr(library, _BUMP):
+            bump = _Loop(module, "bump", ctypes.py_object)
+            bump.call(_address(library, _BUMP), bump.after(bump.item(lists, 0), handle))
+            written.append(bump)
+        return Loops(*_compiled(module, written))
+    except (ImportError, OSError, RuntimeError, AttributeError, LookupError):
+        return None  # Python does the same; what the face of this name lacks, it says itself
 
 
 def _compiled(module: Any, loops: list[_Loop]) -> list[Any]:
     """The functions, to be called with Python objects, and addresses, while the interpreter waits."""
-    from dlopt.engine.faces.llvm_target import target
+    from dlopt.engine.faces.llvm_target import lock, target
 
     for loop in loops:
         loop.end_turn()
-    target().compile(loops[0].function.name, str(module))
     prototypes = [ctypes.PYFUNCTYPE(ctypes.c_int64, *loop.types, ctypes.c_int64) for loop in loops]
-    address = target().engine.get_function_address
-    return [prototype(address(loop.function.name)) for prototype, loop in zip(prototypes, loops, strict=True)]
+    with lock:
+        target().compile(loops[0].function.name, str(module))
+        addresses = [target().engine.get_function_address(loop.function.name) for loop in loops]
+    return [prototype(address) for prototype, address in zip(prototypes, addresses, strict=True)]
 
 
 def _address(library: Any, name: str) -> int:

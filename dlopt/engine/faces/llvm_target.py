@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import threading
+
+lock = threading.RLock()
+"""Held by who compiles: LLVM's engine is one, and takes no two threads."""
 
 
 class Target:
@@ -35,4 +39,10 @@ class Target:
         return self.engine.get_function_address(name)
 
 
-target = functools.cache(Target)
+_target = functools.cache(Target)
+
+
+def target() -> Target:
+    """The code generator of this process."""
+    with lock:
+        return _target()
