@@ -17,10 +17,10 @@ SGD = functools.partial(torch.optim.SGD, lr=0.1, momentum=0.9, fused=True)
 
 
 class Slow(torch.optim.SGD):
-    """Torch's, twenty milliseconds later."""
+    """Torch's, a tenth of a second later: a step waits as long as ten milliseconds where much else runs."""
 
     def step(self, closure=None):
-        time.sleep(0.02)
+        time.sleep(0.1)
         return super().step(closure)
 
 
@@ -29,7 +29,7 @@ def test_a_slower_side_is_found_whichever_it_is():
     ours = compare(Case("slow", slow, SGD, [(100,)], bar=1.1), rounds=3)
     assert ours.ratio > 2
     assert ours.ok is False
-    assert ours.ours_ms > 20
+    assert ours.ours_ms > 100
     theirs = compare(Case("fast", SGD, slow, [(100,)], bar=1.1), rounds=3)
     assert theirs.ratio < 0.5
     assert theirs.ok is True
