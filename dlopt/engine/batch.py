@@ -113,7 +113,7 @@ class Batch:
     def mark_written(self) -> None:
         """Tell autograd which tensors the step writes to."""
         memory = self.memory()
-        written(memory.tensors, memory.counted)
+        written(memory.tensors, memory.all_versioned)
         if self.program.unscales:
             torch.autograd.graph.increment_version(self.streams[0])
 
@@ -162,7 +162,7 @@ class Known:
         self.params = self.facts[0]
         self.sizes = tuple(array("q", self.params.numel))
         self.single = 1 in self.sizes
-        self.counted = all(map(versioned, self.tensors))
+        self.all_versioned = all(map(versioned, self.tensors))
         self.first = 0  # how many entries of the optimizer's state stand before theirs
         self.clocks: Clocks = {}
         self.on_device: Any = None  # what a GPU face has sent there

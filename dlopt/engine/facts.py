@@ -96,10 +96,10 @@ def versioned(t: Tensor) -> bool:
         return False
 
 
-def written(tensors: list[Tensor], counted: bool) -> None:
-    """Tell autograd that `tensors` were written to; `counted`: all are :func:`versioned`."""
+def written(tensors: list[Tensor], all_versioned: bool) -> None:
+    """Tell autograd that `tensors` are written to; whether all are :func:`versioned` was found out before."""
     loops = llvm_facts.loops(PLAIN)
-    if not counted or loops is None or loops.bump is None:
+    if not all_versioned or loops is None or loops.bump is None:
         torch.autograd.graph.increment_version(tensors)
     else:
         loops.bump(tensors, len(tensors))

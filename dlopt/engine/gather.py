@@ -115,7 +115,8 @@ def _at_once(
 def _entries(optimizer: RuleOptimizer, params: list[Tensor], first: int) -> list[Any]:
     """The state of `params`, None where there is none. To look a tensor up takes 200 ns, to pass by it 15.
 
-    As a rule they stand side by side in the optimizer's state, `first` entries from its beginning.
+    As a rule they stand side by side in the optimizer's state, `first` entries from its beginning. Where that is far,
+    to pass by all before them takes longer.
     """
     place = first, first + len(params)
     found = list(islice(optimizer.state.values(), *place)) if first < 8 * len(params) else []

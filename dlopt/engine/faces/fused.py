@@ -23,7 +23,7 @@ def unfit(batch: Batch, device: str, dtypes: tuple[torch.dtype, ...]) -> str | N
     if not set(batch.dtypes) <= set(dtypes):
         return f"it takes {', '.join(map(str, dtypes))}, not {batch.storage}"
     if not batch.memory().distinct:
-        return "two parameters share one place in memory"
+        return "two parameters share one place in memory, or one has none"
     return "it does not record gradients" if batch.differentiable else None
 
 

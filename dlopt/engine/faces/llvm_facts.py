@@ -57,7 +57,7 @@ def loops(types: tuple[type, ...]) -> Loops | None:
             written.append(bump)
         return Loops(*_compiled(module, written))
     except (ImportError, OSError, RuntimeError, AttributeError, LookupError):
-        return None  # Python does the same; what the face of this name lacks, it says itself
+        return None  # Python does the same, slower; a missing llvmlite is named where a face is chosen
 
 
 def _compiled(module: Any, loops: list[_Loop]) -> list[Any]:
