@@ -7,8 +7,8 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from operator import attrgetter
-from typing import Any
+from operator import attrgetter, is_
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,10 @@ from dlopt.engine.faces.torch import namespace
 from dlopt.engine.facts import PLAIN, Facts, facts, versioned, written
 from dlopt.engine.lowering import Lowered, lower_program
 from dlopt.engine.program import Program
+
+if TYPE_CHECKING:
+    from dlopt.engine.clock import Step
+    from dlopt.engine.settings import Settings
 
 _device, _shape = map(attrgetter, ("device", "shape"))
 _REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -36,7 +40,8 @@ class Batch:
     ``entries`` are the parameters' state dicts and ``keys`` the state keys of the streams after the second.
     ``scatter`` says, for rows gathered for a sparse gradient, where they go back: an index and the tensors. The
     index is None for tensors that are lazily conjugated or negated, and were resolved as a whole.
-    ``grads`` are the facts of the gradients, if they were read already.
+    ``grads`` are the facts of the gradients, if they were read already. ``kept`` is what a face keeps for the next
+    step of the same tensors.
     """
 
     program: Program
@@ -49,12 +54,25 @@ class Batch:
     scatter: list[tuple[Any, ...]] = field(default_factory=list)
     known: Known | None = None
     grads: Facts | None = None
-    slots: tuple[float, ...] = ()
+    slots: tuple[float, ...] | None = None
     skip: Tensor | None = None
+    asked: tuple[Any, ...] = ()  # for which face, and
+    face: Any = None  # the answer
+    kept: Any = None
+
+    def takes(self, program: Program, grads: Facts) -> bool:
+        """Whether it can be used for the next step of its tensors."""
+        return self.program is program and self.grads is not None and self.grads.dtype == grads.dtype
+
+    def renew(self, scalars: dict[str, Any], streams: list[list[Tensor]], grads: Facts) -> None:
+        """Make it the next step of its tensors, with other gradients."""
+        if scalars is not self.scalars:
+            self.scalars, self.slots = scalars, None
+        self.streams, self.grads = streams, grads
 
     def prepare(self) -> None:
         """Compute the host's scalars: what can fail there fails before anything is written."""
-        if not (self.differentiable or self.program.matrix or self.stays):
+        if self.slots is None and not (self.differentiable or self.program.matrix or self.stays):
             norms = dict.fromkeys(self.program.norm_names, Number(1.0))
             self.slots = lower_program(self.program).host(**self.scalars, **norms)
 
@@ -132,9 +150,11 @@ class Batch:
 
     def finish(self) -> None:
         """Write what was gathered or resolved back into the tensors it came from; advance the counters."""
-        for stream, kind in zip(self.streams, self.program.kinds, strict=False):
-            if kind == "random":
-                torch._foreach_add_(stream, 1 if self.skip is None else [(~self.skip).to(torch.int64)] * len(stream))
+        if "random" in self.program.kinds:
+            for stream, kind in zip(self.streams, self.program.kinds, strict=False):
+                if kind == "random":
+                    one = 1 if self.skip is None else [(~self.skip).to(torch.int64)] * len(stream)
+                    torch._foreach_add_(stream, one)
         for row, (index, *tensors) in zip(self.rows(), self.scatter, strict=False):
             for rows, tensor in zip(row[1 : 1 + self.program.outputs], tensors, strict=True):
                 value = torch.view_as_complex(rows) if tensor.is_complex() else rows
@@ -142,6 +162,7 @@ class Batch:
                     tensor.copy_(value)
                 else:
                     tensor.index_put_(index, value)
+        self.streams[0] = []  # a batch that waits for the next step holds no gradients
 
 
 def computing(dtype: torch.dtype) -> torch.dtype:
@@ -156,24 +177,28 @@ class Known:
     """
 
     def __init__(self, streams: list[list[Tensor]]) -> None:
-        self.streams, self.facts = streams, list(map(_facts, streams))
-        self.tensors = list(chain.from_iterable(streams))
-        self.addresses = b"".join(found.address for found in self.facts)
-        self.params = self.facts[0]
+        self.streams, self.states = streams, list(chain.from_iterable(streams[1:]))
+        self.params, self.of_states = _facts(streams[0]), _facts(self.states)
+        self.tensors = streams[0] + self.states
+        self.addresses = self.params.address + self.of_states.address
         self.sizes = tuple(array("q", self.params.numel))
         self.single = 1 in self.sizes
         self.all_versioned = all(map(versioned, self.tensors))
         self.first = 0  # how many entries of the optimizer's state stand before theirs
         self.clocks: Clocks = {}
         self.on_device: Any = None  # what a GPU face has sent there
-        self.asked: tuple[Any, ...] = ()  # for which face, and
-        self.face: Any = None  # the answer
+        self.settings: Settings | None = None  # of the last step, and
+        self.step: Step | None = None  # that step, if only its settings can change it
+        self.batch: Batch | None = None  # what may be renewed
         occupied = [a for a, size in zip(array("q", self.params.address), self.sizes, strict=True) if size]
         self.distinct = 0 not in occupied and len(set(occupied)) == len(occupied)  # 0: its memory was given back
 
     def holds(self, streams: list[list[Tensor]]) -> bool:
         """Whether `streams` are these tensors, as they were."""
-        return list(map(facts, streams)) == self.facts
+        params, *states = streams
+        if len(streams) != len(self.streams) or not all(map(is_, states, self.streams[1:])):
+            return False
+        return facts(params) == self.params and facts(self.states) == self.of_states
 
 
 def _facts(tensors: list[Tensor]) -> Facts:

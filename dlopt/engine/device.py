@@ -33,6 +33,10 @@ class Scaling:
     skip: Tensor | None = None
 
 
+UNSCALED = Scaling()
+"""What it is without a scaler."""
+
+
 def scaling(optimizer: RuleOptimizer) -> Scaling | None:
     """What is to be done about a scaler; None if the whole step is to be left out.
 
@@ -40,7 +44,7 @@ def scaling(optimizer: RuleOptimizer) -> Scaling | None:
     """
     scale, found = getattr(optimizer, "grad_scale", None), getattr(optimizer, "found_inf", None)
     if scale is None and found is None:
-        return Scaling()
+        return UNSCALED
     if isinstance(found, Tensor) and found.device.type in DEVICES and _can_stay(optimizer):
         return Scaling(scale, found != 0)
     if found is not None and float(found) != 0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice, repeat
 from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
@@ -12,19 +12,18 @@ import torch
 from torch import Tensor
 
 from dlopt.engine import checks, device
-from dlopt.engine.batch import Batch, Clocks, aligned, fills_memory, plain, uniform
-from dlopt.engine.clock import Apart, Step, on_device, shared
+from dlopt.engine.batch import Batch, Clocks, Known, aligned, fills_memory, plain, uniform
+from dlopt.engine.clock import Apart, Step, shared
 from dlopt.engine.device import Scaling
 from dlopt.engine.facts import values
-from dlopt.engine.scalars import evaluate, plain_value
-from dlopt.engine.state import coded, in_eight_bits, keys_of, made, program_of
+from dlopt.engine.settings import Settings, next_step, next_step_on_device, settings_of
+from dlopt.engine.state import coded, in_eight_bits, made
 
 if TYPE_CHECKING:
     from dlopt.engine.optimizer import RuleOptimizer
 
 Group = dict[str, Any]
 _grad = attrgetter("grad")
-LATER = 2.0  # the t of a class that does not count, after a parameter's first step
 
 
 @dataclass
@@ -36,6 +35,14 @@ class Pending:
     commit: Callable[[], None]
 
 
+@dataclass
+class Memory:
+    """What the last step found out about a group: its settings, and the tensors of each part that goes by itself."""
+
+    settings: Settings | None = None
+    known: dict[tuple[bool, bool], Known] = field(default_factory=dict)
+
+
 def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pending]:
     """The batches of one group for the gradients at hand, which a scaler may have scaled.
 
@@ -43,7 +50,11 @@ def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pen
         RuntimeError: for a gradient or a parameter the rule cannot take.
         ValueError: for a hyperparameter that is NaN or infinite, or an engine option that became wrong.
     """
-    checks.options(optimizer, group)
+    memory = optimizer.memory.setdefault(id(group), Memory())
+    settings = memory.settings
+    if settings is None or not settings.hold(group, scaling):
+        checks.options(optimizer, group)
+        settings = None
     params: list[Tensor] = group["params"]
     grads = list(map(_grad, params))
     if type(None) in set(map(type, grads)):
@@ -51,6 +62,9 @@ def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pen
         grads = [g for g in grads if g is not None]
     if not params:
         return []
+    if settings is None and not device.wanted(optimizer, group, scaling.skip is not None):
+        settings = settings_of(optimizer, group, scaling)
+    memory.settings = settings
     parts: dict[tuple[bool, bool], tuple[list[Tensor], list[Tensor]]] = {}
     if group["optim_bits"] == 8 or optimizer.vector_rule:
         for p, g in zip(params, grads, strict=True):
@@ -59,12 +73,11 @@ def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pen
             some[1].append(g)
     else:
         parts[False, False] = params, grads
-    stays = device.wanted(optimizer, group, scaling.skip is not None)
     return [
         item
         for kind, (params, grads) in parts.items()
-        for item in _at_once(optimizer, group, params, grads, scaling, stays, *kind)
-        or _one_by_one(optimizer, group, params, grads, scaling, stays)
+        for item in _at_once(optimizer, group, params, grads, scaling, memory, *kind)
+        or _one_by_one(optimizer, group, params, grads, scaling, settings)
     ]
 
 
@@ -79,36 +92,49 @@ def _at_once(
     params: list[Tensor],
     grads: list[Tensor],
     scaling: Scaling,
-    stays: bool,
+    memory: Memory,
     flat: bool,
     eight: bool,
 ) -> list[Pending] | None:
     """The usual case: every parameter has taken the same steps and all tensors are alike."""
     if optimizer.sparse_only:
         return None
-    before = optimizer.known.get((id(group), flat, eight))
+    settings, before = memory.settings, memory.known.get((flat, eight))
     entries = _entries(optimizer, params, before.first if before else 0)
+    clocks: Clocks = {}
     try:
-        if stays:
-            clocks: Clocks = {}
-            step = _step_on_device(optimizer, group, entries, params[0].device, scaling, False, flat, eight)
+        if settings is None:  # the scalars stay on the device
+            step = next_step_on_device(optimizer, group, entries, params[0].device, scaling, False, flat, eight)
+        elif before and before.step and before.settings is settings:
+            step = before.step
         else:
             clock, clocks = shared(optimizer, entries, before.clocks if before else {})
-            step = _step(optimizer, group, clock, scaling, False, flat, eight)
+            step = next_step(optimizer, group, settings, clock, False, flat, eight)
             step.bases = {key: base for key, (_, base) in clocks.items()}
         olds = chain(before.streams[1:] if before else (), repeat([]))
         streams = [grads, params, *(values(entries, key, old) for key, old in zip(step.keys, olds, strict=False))]
         known, found = uniform(streams, before, 2 if optimizer.matrix else 1 + step.program.outputs)
     except (AttributeError, KeyError, TypeError, Apart):  # not the usual case: looked at one by one
         return None
-    if known is None or any(coded(s[0]) != bool(k) for s, k in zip(streams[2:], step.program.kinds[2:], strict=False)):
+    if known is None or found is None:
         return None
-    optimizer.known[id(group), flat, eight] = known
-    known.clocks = clocks
-    if known is not before and step.keys:
-        known.first = next(k for k, p in enumerate(optimizer.state) if p is params[0])
-    batch = Batch(step.program, step.scalars, streams, True, group["differentiable"], entries, step.keys, known=known)
-    batch.skip, batch.grads = step.skip, found
+    batch, lasting = known.batch, settings is not None and not group["differentiable"]
+    if lasting and batch is not None and batch.takes(step.program, found):
+        batch.renew(step.scalars, streams, found)
+    elif any(coded(s[0]) != bool(k) for s, k in zip(streams[2:], step.program.kinds[2:], strict=False)):
+        return None
+    else:
+        batch = Batch(
+            step.program, step.scalars, streams, True, group["differentiable"], entries, step.keys,
+            known=known, grads=found, skip=step.skip,
+        )  # fmt: skip
+        known.batch = batch if lasting else None
+    if known is not before:
+        memory.known[flat, eight] = known
+        if step.keys:
+            known.first = next(k for k, p in enumerate(optimizer.state) if p is params[0])
+    known.clocks, known.settings = clocks, settings
+    known.step = step if lasting and not step.clock else None
     return [Pending(batch, group, lambda: step.commit(entries))]
 
 
@@ -125,73 +151,18 @@ def _entries(optimizer: RuleOptimizer, params: list[Tensor], first: int) -> list
     return list(map(optimizer.state.get, params))
 
 
-def _step_on_device(
-    optimizer: RuleOptimizer,
-    group: Group,
-    entries: list[Any],
-    place: torch.device,
-    scaling: Scaling,
-    first: bool = False,
-    flat: bool = False,
-    eight: bool = False,
-) -> Step:
-    """The next step of parameters that each have a clock, kept on the device `place`, where it is not looked at."""
-    bases = on_device(optimizer, entries, place)
-    skip = None if scaling.skip is None else scaling.skip.to(place, non_blocking=True)
-    clock = tuple(base.double() for base in bases.values())
-    step = _step(optimizer, group, clock, scaling, first, flat, eight, place)
-    step.bases, step.skip = bases, skip
-    return step
-
-
-def _step(
-    optimizer: RuleOptimizer,
-    group: Group,
-    clock: tuple[Any, ...],
-    scaling: Scaling,
-    first: bool = False,
-    flat: bool = False,
-    eight: bool = False,
-    place: torch.device | None = None,
-) -> Step:
-    """The next step of a parameter whose clock (count, scalar state) stands at `clock`.
-
-    `flat`: it is no matrix; `eight`: its state is kept in 8 bits. With a `place`, scalars that are tensors stay there,
-    and a clock may hold a value a parameter.
-    """
-    t = clock[0] + 1 if optimizer.counted else (1.0 if first else LATER)
-    hyper = {name: plain_value(name, value, place) for name, value in optimizer.hyper(group).items()}
-    symbols = dict(zip(optimizer.scalar_state, clock[optimizer.counted :], strict=True))
-    new = {}
-    if optimizer.scalars is not None:
-        new = evaluate(optimizer.scalars, t, *symbols.values(), **hyper)
-        if place is None and any(isinstance(new[symbol], Tensor) for symbol in symbols):
-            name = type(optimizer).__name__
-            raise RuntimeError(f"{name} keeps numbers that depend on lr: `differentiable` does not reach a tensor lr")
-    decay = hyper.get("weight_decay", 0.0)
-    before: tuple[str, ...] = ("unscale",) if scaling.scale is not None else ()
-    before += ("maximize",) if group["maximize"] else ()
-    flagged = "decoupled_weight_decay" in optimizer.defaults
-    if not (group["decoupled_weight_decay"] if flagged else optimizer.decoupled):
-        hyper |= {"l2": decay, "weight_decay": 0.0}
-        before += ("l2",) if isinstance(decay, Tensor) or decay != 0 else ()
-    if scaling.scale is not None:
-        hyper["grad_scale"] = plain_value("grad_scale", scaling.scale, place)
-    function = optimizer.vector_rule if flat and optimizer.vector_rule else optimizer.rule(group, t)
-    program = program_of(optimizer, group, optimizer.as_rule(function), before, eight)
-    scalars = {name: new[name] if name in new else hyper[name] for name in program.scalars}
-    after = {"step": t} if optimizer.counted else {}
-    after |= {key: new[symbol] for symbol, (key, _) in optimizer.scalar_state.items()}
-    return Step(program, scalars, keys_of(optimizer, program), after)
-
-
 def _one_by_one(
-    optimizer: RuleOptimizer, group: Group, params: list[Tensor], grads: list[Tensor], scaling: Scaling, stays: bool
+    optimizer: RuleOptimizer,
+    group: Group,
+    params: list[Tensor],
+    grads: list[Tensor],
+    scaling: Scaling,
+    settings: Settings | None,
 ) -> list[Pending]:
     """Every other case: parameters are sorted into batches of their like."""
     initial = optimizer.clock_keys()
-    steps: dict[Any, Step] = {}
-    found: dict[Any, list[tuple[Tensor, dict[str, Any], list[Tensor], tuple[Any, ...]]]] = {}
+    stays, steps = settings is None, dict[Any, Step]()
+    sorts: dict[Any, list[tuple[Tensor, dict[str, Any], list[Tensor], tuple[Any, ...]]]] = {}
     for p, g in zip(params, grads, strict=True):
         checks.tensors(optimizer, p, g)
         if group["differentiable"] and (p.is_complex() or g.is_sparse):
@@ -201,7 +172,9 @@ def _one_by_one(
         first = not all(key in entry for key in optimizer.state_keys.values())
         kind = clock, first, _flat(optimizer, p), in_eight_bits(group, p)
         if kind not in steps:
-            steps[kind] = _step(optimizer, group, clock, scaling, *kind[1:], p.device if stays else None)
+            place = p.device if stays else None
+            found = settings or settings_of(optimizer, group, scaling, place)
+            steps[kind] = next_step(optimizer, group, found, clock, *kind[1:], place)
         step = steps[kind]
         for key in step.clock:
             entry.setdefault(
@@ -210,12 +183,12 @@ def _one_by_one(
         entry |= made(optimizer, group, step.program, p, entry)
         row, scatter = gathered_row(optimizer, group, step, p, g, [entry[key] for key in step.keys])
         alike = (kind, tuple(t.dtype for t in row), p.device, aligned(row, 1 + step.program.outputs), scatter[:1])
-        found.setdefault(alike, []).append((p, entry, row, scatter))
+        sorts.setdefault(alike, []).append((p, entry, row, scatter))
     pending = []
-    for (kind, _, _, dense, _), members in found.items():
+    for (kind, _, _, dense, _), members in sorts.items():
         step, entries = steps[kind], [entry for _, entry, _, _ in members]
         if stays:
-            step = _step_on_device(optimizer, group, entries, members[0][0].device, scaling, *kind[1:])
+            step = next_step_on_device(optimizer, group, entries, members[0][0].device, scaling, *kind[1:])
         streams = [list(stream) for stream in zip(*(row for _, _, row, _ in members), strict=True)]
         back = [scatter for *_, scatter in members if scatter]
         batch = Batch(step.program, step.scalars, streams, dense, group["differentiable"], entries, step.keys, back)

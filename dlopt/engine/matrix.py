@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # there is one of each: see matrix_rule
 class MatrixRule:
     """A function of stacked tensors: ``elements`` are its positional arguments, ``scalars`` its keyword-only ones."""
 

@@ -12,11 +12,13 @@ from torch import Tensor
 from dlopt.engine import faces
 from dlopt.engine.batch import Batch, aligned
 from dlopt.engine.checks import options
+from dlopt.engine.clock import Step
 from dlopt.engine.faces.torch import namespace
-from dlopt.engine.gather import LATER, Group, Pending, Step, gathered_row
+from dlopt.engine.gather import Group, Pending, gathered_row
 from dlopt.engine.optimizer import RuleOptimizer
 from dlopt.engine.rule import with_namespace
 from dlopt.engine.scalars import plain_value
+from dlopt.engine.settings import LATER
 from dlopt.engine.state import in_eight_bits, keys_of, made, program_of, state_dtype
 from dlopt.engine.writing import WHOLE, WRITER_STATE
 

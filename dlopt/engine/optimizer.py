@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from dlopt.engine import checkpoint, device, faces
-from dlopt.engine.batch import Known
 from dlopt.engine.checks import options, python_numbers
-from dlopt.engine.gather import gather
+from dlopt.engine.gather import Memory, gather
 from dlopt.engine.hooked import eager, hooked
 from dlopt.engine.lowering import lower_norms, lower_program
 from dlopt.engine.matrix import MatrixRule, matrix_rule
@@ -91,7 +90,8 @@ class RuleOptimizer(torch.optim.Optimizer):
     Methods to override: ``check(group)``, ``check_parameter(p)`` and ``check_step()`` refuse what is bad,
     ``rule(group, t)`` chooses among the rules, ``hyper(group)`` renames hyperparameters for the rule,
     ``sparse(group)`` takes sparse gradients, ``initial(group, symbol, p)`` and ``state_shape(symbol, p)`` say what
-    state begins as.
+    state begins as. What ``rule`` and ``hyper`` return must depend on their arguments only: they are not called again
+    while these have not changed.
     """
 
     rules: ClassVar[tuple[Callable[..., Any], ...]] = ()
@@ -193,9 +193,9 @@ class RuleOptimizer(torch.optim.Optimizer):
         return p.shape
 
     @property
-    def known(self) -> dict[tuple[int, bool, bool], Known]:
-        """What the last step found out about each group's tensors. A cache: neither copied nor saved."""
-        return self.__dict__.setdefault("_known", {})
+    def memory(self) -> dict[int, Memory]:
+        """What the last step found out about each group, by its id. A cache: neither copied nor saved."""
+        return self.__dict__.setdefault("_memory", {})
 
     def clock_keys(self) -> dict[str, float]:
         """The state keys of the step count and the scalar state, with their values before the first step."""
@@ -232,7 +232,7 @@ class RuleOptimizer(torch.optim.Optimizer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        self.known.clear()
+        self.memory.clear()
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
@@ -278,9 +278,8 @@ class RuleOptimizer(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         with torch.set_grad_enabled(self.defaults["differentiable"]):
-            groups = set(map(id, self.param_groups))
-            for gone in [key for key in self.known if key[0] not in groups]:  # a group that was taken out
-                del self.known[gone]
+            for gone in self.memory.keys() - map(id, self.param_groups):  # a group that was taken out
+                del self.memory[gone]
             device.health(self)
             scaling = device.scaling(self)
             if scaling is None:  # the scaler has found an infinite gradient

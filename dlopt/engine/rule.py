@@ -46,7 +46,7 @@ class GrammarError(SyntaxError):
     """A rule steps outside the grammar. The message says why; ``filename``, ``lineno`` and ``text`` say where."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # there is one of each: see rule_of
 class Rule:
     """A function that passed the grammar.
 

@@ -18,6 +18,8 @@ from dlopt.engine.faces.torch import namespace
 from dlopt.engine.rule import Rule, rule_of, with_namespace
 
 _names = functools.cache(lambda rule: [ast.unparse(node) for node in rule.returns])
+_NUMBERS = {float, int, bool}
+_WIDER = frozenset({"**"})
 
 
 @functools.cache
@@ -35,25 +37,27 @@ def evaluate(function: Callable[..., Any], *arguments: Any, **scalars: Any) -> d
 
     Division by zero and overflow give inf or NaN, as IEEE 754 says, not an exception.
     """
-    rule = rule_of(function, also=frozenset({"**"}))
+    rule = rule_of(function, also=_WIDER)
+    names = _names(rule)
     scalars = {name: scalars[name] for name in rule.scalars}
-    if any(isinstance(value, Tensor) for value in (*arguments, *scalars.values())):
-        recorded = with_namespace(function, namespace(torch.float64, torch.float64))
-        found = recorded(*arguments, **scalars)
-        return dict(zip(_names(rule), found if isinstance(found, tuple) else (found,), strict=True))
-    if _plain(rule):  # Python's numbers are quicker, and the same where Python has one
+    kinds = {*map(type, arguments), *map(type, scalars.values())}
+    if kinds <= _NUMBERS and _plain(rule):  # Python's numbers are quicker, and the same where Python has one
         try:
-            found = function(*map(float, arguments), **{name: float(value) for name, value in scalars.items()})
+            found = function(*map(float, arguments), **dict(zip(scalars, map(float, scalars.values()), strict=True)))
         except (ZeroDivisionError, OverflowError, TypeError):
             pass
         else:
-            values = found if isinstance(found, tuple) else (found,)
-            if not any(isinstance(value, complex) for value in values):
-                return dict(zip(_names(rule), map(float, values), strict=True))
+            values = found if type(found) is tuple else (found,)
+            if complex not in map(type, values):
+                return dict(zip(names, map(float, values), strict=True))
+    if any(issubclass(kind, Tensor) for kind in kinds):
+        recorded = with_namespace(function, namespace(torch.float64, torch.float64))
+        found = recorded(*arguments, **scalars)
+        return dict(zip(names, found if isinstance(found, tuple) else (found,), strict=True))
     with np.errstate(all="ignore"):
         values = function(*map(np.float64, arguments), **{name: np.float64(value) for name, value in scalars.items()})
     values = values if isinstance(values, tuple) else (values,)
-    return {name: float(value) for name, value in zip(_names(rule), values, strict=True)}
+    return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
 _AS_THEY_ARE = {type(None), bool, str, tuple, list}

@@ -116,7 +116,7 @@ class Least(torch.optim.Optimizer):
         self.inner = factory(params)
 
     def step(self, closure: object = None) -> None:  # type: ignore[override]
-        if not self.inner.known:  # type: ignore[attr-defined]
+        if not self.inner.memory:  # type: ignore[attr-defined]
             self.inner.step()
             (pending,) = gather(self.inner, self.inner.param_groups[0], Scaling())  # type: ignore[arg-type]
             self.batch = pending.batch

@@ -18,7 +18,7 @@ from dlopt.engine.rule import with_namespace, xp
 
 
 def soft_threshold(x, *, k):
-    return xp.sign(x) * xp.maximum(xp.abs(x) - k, 0)
+    return xp.maximum(x - k, 0) + xp.minimum(x + k, 0)
 
 
 def proximal(g, p, *, lr, l1):
@@ -104,5 +104,5 @@ def l1_prox(strength: float) -> Callable[[Any, float], Any]:
 def _shrunk(strength: float, w: Any, lr: float) -> Any:
     if isinstance(w, torch.Tensor):
         namespace = torch_face.namespace(w.dtype, w.dtype)
-        return with_namespace(soft_threshold, namespace)(w, k=lr * strength) + 0.0  # no -0.0
-    return soft_threshold(np.asarray(w), k=lr * strength) + 0.0
+        return with_namespace(soft_threshold, namespace)(w, k=lr * strength)
+    return soft_threshold(np.asarray(w), k=lr * strength)

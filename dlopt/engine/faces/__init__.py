@@ -56,13 +56,10 @@ def choose(batch: Batch, group: dict[str, Any]) -> ModuleType:
     Raises:
         RuntimeError: if a face was asked for, by ``fused=True`` or :func:`use`, and cannot take the batch.
     """
-    forced, known = _forced.get(), batch.known
-    if known is None:
-        return _chosen(batch, group, forced)
-    asked = forced, group["fused"], group["foreach"], batch.program, batch.dtypes, batch.differentiable, batch.stays
-    if known.asked != asked:  # the same tensors are asked for at every step
-        known.face, known.asked = _chosen(batch, group, forced), asked
-    return known.face
+    asked = _forced.get(), group["fused"], group["foreach"]
+    if batch.asked != asked:  # or it is the batch of the step before
+        batch.face, batch.asked = _chosen(batch, group, asked[0]), asked
+    return batch.face
 
 
 def _chosen(batch: Batch, group: dict[str, Any], forced: str | None) -> ModuleType:

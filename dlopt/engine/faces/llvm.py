@@ -56,14 +56,14 @@ def refuses(batch: Batch) -> str | None:
 
 def run(batch: Batch) -> None:
     """Apply one step to every tensor of `batch`, in one launch."""
-    function = kernel(batch.program, batch.dtypes, batch.compute)
-    memory, pointers = batch.memory(), batch.addresses()
+    function = batch.kept = batch.kept or kernel(batch.program, batch.dtypes, batch.compute)
+    memory, pointers, slots = batch.memory(), batch.addresses(), batch.slots or ()
     if batch.program.norms:
-        slots, own = _slots(batch, pointers, memory.sizes), len(batch.slots)
+        values, own = _slots(batch, pointers, memory.sizes), len(slots)
     else:
-        slots, own = array("d", map(float, batch.slots)), 0
-    threads.launch(function, pointers, memory.sizes, slots, own)
-    batch.mark_written()
+        values, own = array("d", map(float, slots)), 0
+    batch.mark_written()  # now: to come back to Python after the launch is slow, the caches are full of tensors
+    threads.launch(function, pointers, memory.sizes, values, own)
 
 
 def _slots(batch: Batch, pointers: array[int], sizes: tuple[int, ...]) -> array[float]:

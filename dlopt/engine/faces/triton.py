@@ -78,7 +78,7 @@ def _launch(
     """Run the kernel of a graph, the program's or that of its norms. Scalars are numbers, or come in a table."""
     table = batch.stays or bool(norms)
     call = kernel(batch.program, batch.dtypes, batch.compute, aligned, table, sums is not None)
-    numbers = () if table else batch.slots if sums is None else lowered.host(**batch.scalars)
+    numbers = () if table else batch.slots or () if sums is None else lowered.host(**batch.scalars)
     slots: tuple[Any, ...] = (batch.table(lowered, norms),) if table else tuple(map(float, numbers))
     tables = [eight_bits.on(eight_bits.dynamic_map, kind, batch.device) for kind in maps(batch.program)]
     arguments = (chunks, pointers, len(batch.streams[0]), *slots, *(() if sums is None else (sums,)), *tables)
