@@ -7,8 +7,10 @@ NumPy on x86; on other processors NumPy's choice between the two signs is anothe
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from array import array
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,16 +19,20 @@ import torch
 from dlopt.engine.faces import threads
 from dlopt.engine.faces.fused import mixed, unfit
 from dlopt.engine.faces.llvm_eight_bits import Coded, block_by_block
-from dlopt.engine.faces.llvm_random import random_key, random_word, rounded
+from dlopt.engine.faces.llvm_emitter import Emitter
+from dlopt.engine.faces.llvm_random import random_key, random_word
 from dlopt.engine.faces.llvm_sums import summed
-from dlopt.engine.faces.llvm_target import lock, target
-from dlopt.engine.lowering import Lowered, Node, lower_norms, lower_program
+from dlopt.engine.faces.llvm_target import fetch, lock, target
+from dlopt.engine.lowering import Lowered, lower_norms, lower_program
 from dlopt.engine.norms import CHUNK, LANES, norms
 from dlopt.engine.program import Program
 
 if TYPE_CHECKING:
     from dlopt.engine.batch import Batch
 
+LINE, AHEAD = 64, 6
+"""Bytes of numbers that are computed side by side, as many as memory gives at a time; and for how many such lines ahead
+memory is asked. By itself a processor sees a hundred operations ahead, which is less."""
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -86,7 +92,7 @@ def _slots(batch: Batch, pointers: array[int], sizes: tuple[int, ...]) -> array[
 @functools.cache
 def _kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype, sums: bool) -> int:
     name = f"dlopt_{program.rule.name}" + "_norms" * sums
-    return target().compile(name, build(name, program, dtypes, compute, sums))
+    return target().compile(name, build(name, program, dtypes, compute, sums), vectorize=sums or not by_lines(program))
 
 
 def kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype, sums: bool = False) -> int:
@@ -95,12 +101,16 @@ def kernel(program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dty
         return _kernel(program, dtypes, compute, sums)
 
 
+def by_lines(program: Program) -> bool:
+    """Whether elements are taken :data:`LINE` by line. Where some are coded or random, LLVM sees to vectors itself."""
+    return set(program.kinds) == {None}
+
+
 def build(name: str, program: Program, dtypes: tuple[torch.dtype, ...], compute: torch.dtype, sums: bool) -> str:
     """LLVM IR of the worker ``name(header)``; see :mod:`dlopt.engine.faces.threads` for the header."""
     from llvmlite import ir
 
-    i64, real = ir.IntType(64), ir.DoubleType() if compute is torch.float64 else ir.FloatType()
-    pointer = ir.PointerType()
+    i64, double, pointer = ir.IntType(64), ir.DoubleType(), ir.PointerType()
     module, lowered = ir.Module(name), lower_norms(program) if sums else lower_program(program)
     streams = len(dtypes)
 
@@ -112,16 +122,16 @@ def build(name: str, program: Program, dtypes: tuple[torch.dtype, ...], compute:
     for argument in (*addresses, values, *body.args[streams + 3 :]):
         argument.add_attribute("noalias")
     b = ir.IRBuilder(body.append_basic_block("entry"))
-    emit = _Emitter(module, real, dtypes[1])
+    emit = Emitter(module, compute, dtypes[1])
     for k, slot in enumerate(lowered.slots):
-        value = b.load(b.gep(values, [i64(k)], source_etype=ir.DoubleType()), typ=ir.DoubleType())
-        emit.values[slot] = value if real == ir.DoubleType() else b.fptrunc(value, real)
+        value = b.load(b.gep(values, [i64(k)], source_etype=double), typ=double)
+        emit.values[slot] = value if emit.real == double else b.fptrunc(value, emit.real)
     read = _Reader(program, emit, lowered, dtypes)
     if sums:
         same = [dtype is compute and not program.kinds[k] for k, dtype in enumerate(dtypes[: program.streams])]
         summed(b, emit, read, lowered, same)
     else:
-        _written(b, emit, read, lowered, dtypes)
+        _written(b, read, dtypes)
     width = 8 * LANES * len(lowered.outputs) if sums else 0
     widths = [256 * _bytes(dtype) for dtype in dtypes[: program.streams]] + [4] * len(program.coded)
     chunk = block_by_block(module, body, widths) if program.coded else body
@@ -132,7 +142,7 @@ def build(name: str, program: Program, dtypes: tuple[torch.dtype, ...], compute:
 class _Reader:
     """Loads an element of every stream: decodes 8 bits, makes random words. Returns the other streams' places."""
 
-    def __init__(self, program: Program, emit: _Emitter, lowered: Lowered, dtypes: tuple[torch.dtype, ...]) -> None:
+    def __init__(self, program: Program, emit: Emitter, lowered: Lowered, dtypes: tuple[torch.dtype, ...]) -> None:
         self.program, self.emit, self.lowered, self.dtypes = program, emit, lowered, dtypes
         self.keys: dict[int, Any] = {}
         self.coded: dict[int, Coded] = {}
@@ -154,115 +164,63 @@ class _Reader:
             elif k in self.coded:
                 emit.values[node] = emit.widen(b, self.coded[k].load(b, i), torch.float32)
             else:
-                places[k], kind = _place(b, b.function.args[k], i, dtype)
-                emit.values[node] = emit.widen(b, b.load(places[k], typ=kind), dtype)
+                places[k] = _place(b, k, i, dtype)
+                emit.values[node] = emit.load(b, places[k], dtype)
         return places
 
 
-def _written(b: Any, emit: _Emitter, read: _Reader, lowered: Lowered, dtypes: tuple[torch.dtype, ...]) -> None:
-    """The loop over the elements of a chunk that writes the outputs, and the return."""
+def _written(b: Any, read: _Reader, dtypes: tuple[torch.dtype, ...]) -> None:
+    """The loops over the elements of a chunk that write the outputs, and the return."""
     from llvmlite import ir
 
-    body, i64 = b.function, ir.IntType(64)
-    count = body.args[len(dtypes)]
+    i64, count = ir.IntType(64), b.function.args[len(dtypes)]
     read.prepare(b)
-    entry, loop, end = b.block, body.append_basic_block("loop"), body.append_basic_block("end")
-    b.cbranch(b.icmp_signed(">", count, i64(0)), loop, end)
-    b.position_at_end(loop)
-    i = b.phi(i64)
-    i.add_incoming(i64(0), entry)
-    places = read(b, i)
-    results = [emit(b, node) for node in lowered.outputs]
-    for k, value in enumerate(results, start=lowered.first):
-        if k in read.coded:
-            read.coded[k].store(b, i, emit.narrow(b, value, torch.float32))
-        else:
-            b.store(emit.narrow(b, value, dtypes[k]), places[k])
-    following = b.add(i, i64(1))
-    i.add_incoming(following, loop)
-    b.cbranch(b.icmp_signed("<", following, count), loop, end)
-    b.position_at_end(end)
+    done = i64(0)
+    if by_lines(read.program):
+        lanes = LINE // read.emit.compute.itemsize
+        lines = _Reader(read.program, read.emit.side_by_side(b, lanes), read.lowered, dtypes)
+        done = b.and_(count, i64(-lanes))
+        with _loop(b, i64(0), done, lanes) as i:
+            for k, dtype in enumerate(dtypes):
+                fetch(b, _place(b, k, b.add(i, i64(AHEAD * lanes)), dtype))
+            _element(b, lines, i, dtypes)
+    with _loop(b, done, count) as i:
+        _element(b, read, i, dtypes)
     for state in read.coded.values():
         state.finish(b, count)
     b.ret_void()
 
 
-class _Emitter:
-    """Nodes to instructions. One instruction a node: nodes are shared, so nothing is computed twice."""
+def _element(b: Any, read: _Reader, i: Any, dtypes: tuple[torch.dtype, ...]) -> None:
+    """Read element `i` of every stream, or as many from it as the emitter has lanes; compute; write."""
+    places, emit = read(b, i), read.emit
+    results = [emit(b, node) for node in read.lowered.outputs]
+    for k, value in enumerate(results, start=read.lowered.first):
+        if k in read.coded:
+            read.coded[k].store(b, i, emit.narrow(b, value, torch.float32))
+        else:
+            emit.store(b, value, places[k], dtypes[k])
 
-    def __init__(self, module: Any, real: Any, storage: torch.dtype) -> None:
-        self.module, self.real, self.storage = module, real, storage
-        self.values: dict[Node, Any] = {}
 
-    def __call__(self, b: Any, node: Node) -> Any:
-        if node not in self.values:
-            arguments = [self(b, a) for a in node.args]
-            if node.op == "where" and not node.args[0].elementwise:
-                arguments[0] = b.fcmp_unordered("!=", arguments[0], self.real(0.0))
-            self.values[node] = self.operation(b, node, arguments)
-        return self.values[node]
-
-    def operation(self, b: Any, node: Node, x: list[Any]) -> Any:
-        zero, one = self.real(0.0), self.real(1.0)
-        match node.op:
-            case "number":
-                return self.real(node.value)
-            case "negative":
-                return b.fneg(x[0])
-            case "+" | "-" | "*" | "/":
-                return {"+": b.fadd, "-": b.fsub, "*": b.fmul, "/": b.fdiv}[node.op](*x)
-            case "!=":
-                return b.fcmp_unordered("!=", *x)
-            case "<" | "<=" | ">" | ">=" | "==":
-                return b.fcmp_ordered(node.op, *x)
-            case "where":
-                return b.select(*x)
-            case "maximum" | "minimum":
-                first = b.fcmp_ordered(">" if node.op == "maximum" else "<", *x)
-                return b.select(b.or_(first, b.fcmp_unordered("uno", x[0], x[0])), *x)
-            case "sign":
-                below = b.select(b.fcmp_ordered("<", x[0], zero), self.real(-1.0), b.fadd(x[0], zero))
-                return b.select(b.fcmp_ordered(">", x[0], zero), one, below)
-            case "stored":
-                return self.widen(b, self.narrow(b, x[0], self.storage), self.storage)
-            case "rounded":
-                return rounded(b, x[0], x[1], self.storage)
-        name = {"abs": "fabs"}.get(node.op, node.op)
-        return b.call(self.module.declare_intrinsic(f"llvm.{name}", [self.real]), x)
-
-    def widen(self, b: Any, value: Any, dtype: torch.dtype) -> Any:
-        """From memory to the computing type. bfloat16 is the upper half of a float32."""
-        from llvmlite import ir
-
-        if dtype is torch.bfloat16:
-            bits = b.shl(b.zext(value, ir.IntType(32)), ir.IntType(32)(16))
-            value = b.bitcast(bits, ir.FloatType())
-        return value if value.type == self.real else b.fpext(value, self.real)
-
-    def narrow(self, b: Any, value: Any, dtype: torch.dtype) -> Any:
-        """From the computing type to memory, rounding to nearest even."""
-        from llvmlite import ir
-
-        if dtype is not torch.bfloat16:
-            target = {torch.float64: ir.DoubleType(), torch.float32: ir.FloatType()}.get(dtype, ir.HalfType())
-            return value if value.type == target else b.fptrunc(value, target)
-        word, half = ir.IntType(32), ir.IntType(16)
-        bits = b.bitcast(value, word)
-        odd = b.and_(b.lshr(bits, word(16)), word(1))
-        rounded = b.lshr(b.add(b.add(bits, word(0x7FFF)), odd), word(16))
-        quiet = b.or_(b.lshr(bits, word(16)), word(0x40))
-        return b.trunc(b.select(b.fcmp_unordered("uno", value, value), quiet, rounded), half)
+@contextlib.contextmanager
+def _loop(b: Any, start: Any, stop: Any, step: int = 1) -> Iterator[Any]:
+    """What is built inside is run for i = start, start + step, … below `stop`."""
+    before, inside, after = b.block, b.append_basic_block("loop"), b.append_basic_block("end")
+    b.cbranch(b.icmp_signed("<", start, stop), inside, after)
+    b.position_at_end(inside)
+    i = b.phi(start.type)
+    i.add_incoming(start, before)
+    yield i
+    following = b.add(i, i.type(step))
+    i.add_incoming(following, b.block)
+    b.cbranch(b.icmp_signed("<", following, stop), inside, after)
+    b.position_at_end(after)
 
 
 def _bytes(dtype: torch.dtype) -> int:
     return 0 if dtype is torch.int64 else dtype.itemsize
 
 
-def _place(b: Any, base: Any, i: Any, dtype: torch.dtype) -> tuple[Any, Any]:
-    from llvmlite import ir
-
-    kind = {
-        torch.float64: ir.DoubleType(), torch.float32: ir.FloatType(),
-        torch.bfloat16: ir.IntType(16), torch.float16: ir.HalfType(),
-    }[dtype]  # fmt: skip
-    return b.gep(base, [i], source_etype=kind), kind
+def _place(b: Any, stream: int, i: Any, dtype: torch.dtype) -> Any:
+    """Where element `i` of a stream is."""
+    return b.gep(b.function.args[stream], [i], source_etype=Emitter(b.module, dtype, dtype).real)

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from dlopt.engine.faces.llvm_target import fetch, lock, target
+
 _FACTS = ("get_data_ptr", "get_numel", "get_dtype", "is_contiguous")
 _BUMP = "_ZN5torch8autograd4impl12bump_versionERKN2at6TensorE"  # torch::autograd::impl::bump_version
 
@@ -62,8 +64,6 @@ def loops(types: tuple[type, ...]) -> Loops | None:
 
 def _compiled(module: Any, loops: list[_Loop]) -> list[Any]:
     """The functions, to be called with Python objects, and addresses, while the interpreter waits."""
-    from dlopt.engine.faces.llvm_target import lock, target
-
     for loop in loops:
         loop.end_turn()
     prototypes = [ctypes.PYFUNCTYPE(ctypes.c_int64, *loop.types, ctypes.c_int64) for loop in loops]
@@ -129,15 +129,6 @@ class _Loop:
         i, last = self.b.add(self.i, self.i64(ahead)), self.b.sub(self.n, self.i64(1))
         return self.call(get, self.arguments[argument], self.b.select(self.b.icmp_signed("<", i, last), i, last))
 
-    def fetch(self, pointer: Any, lines: int = 1) -> None:
-        """Have the processor bring `lines` of 64 bytes from memory, while it does something else."""
-        kind = self.ir.FunctionType(self.ir.VoidType(), [self.pointer, *[self.i32] * 3])
-        prefetch = self.module.globals.get("llvm.prefetch.p0") or self.ir.Function(
-            self.module, kind, "llvm.prefetch.p0"
-        )
-        for line in range(lines):
-            self.b.call(prefetch, [self.after(pointer, 64 * line), *map(self.i32, (0, 3, 1))])
-
     def after(self, pointer: Any, offset: int) -> Any:
         return self.b.gep(pointer, [self.i64(offset)], source_etype=self.byte)
 
@@ -156,11 +147,13 @@ def _read(loop: _Loop, lists: int, types: list[int], kind: int, handle: int, str
         own = b.load(loop.after(thing, kind), typ=i64)
         return functools.reduce(b.or_, [loop.equal(own, i64(named)) for named in types])
 
-    loop.fetch(loop.item(lists, 0, ahead=16))
+    fetch(b, loop.item(lists, 0, ahead=16))
     tensor, later = loop.item(lists, 0), loop.item(lists, 0, ahead=8)
     loop.go_on_if(plain(tensor))
     later = b.select(plain(later), later, tensor)
-    loop.fetch(b.load(loop.after(later, handle), typ=loop.pointer), lines=3)
+    inside = b.load(loop.after(later, handle), typ=loop.pointer)
+    for line in range(3):
+        fetch(b, loop.after(inside, 64 * line))
     with b.goto_entry_block():
         layout, *places = [b.alloca(width) for width in (i32, i64, i64, i32, loop.byte)]
     tensor_handle = loop.after(tensor, handle)
