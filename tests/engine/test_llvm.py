@@ -56,6 +56,28 @@ def test_bit_identical_to_numpy_special_values_included(dtype, flag):
     torch.testing.assert_close(ours, truth, rtol=0, atol=0, equal_nan=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16], ids=str)
+def test_any_number_of_elements_is_written_and_not_one_more(dtype):
+    generator = torch.Generator().manual_seed(0)
+    for size in range(1, 50):
+        memory, g = (torch.randn(size + 64, generator=generator).to(dtype) for _ in range(2))
+        ours, theirs = memory.clone(), memory.clone()
+        for whole, face in ((ours, "llvm"), (theirs, "numpy")):
+            batch = Batch(
+                Program(rule_of(every_function)), {"lr": 0.1, "flag": 1.0}, [[g[:size]], [whole[:size]]], True
+            )
+            batch.prepare()
+            faces.load(face).run(batch)
+        assert torch.equal(ours, theirs) and torch.equal(ours[size:], memory[size:])
+        assert not torch.equal(ours[:size], memory[:size])
+
+
+@pytest.mark.parametrize("compute, lanes", [(torch.float32, "<16 x float>"), (torch.float64, "<8 x double>")], ids=str)
+def test_a_kernel_computes_a_line_at_a_time_and_asks_for_lines_ahead(compute, lanes):
+    text = llvm.build("some", Program(rule_of(every_function)), (compute, compute), compute, False)
+    assert f"fmul {lanes}" in text and text.count('call void @"llvm.prefetch') == 2
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_of_two_zeros_the_second_as_by_numpy_on_x86(dtype):
     """bfloat16 and float16 are computed in float32."""
