@@ -65,7 +65,7 @@ class Batch:
         return self.program is program and self.grads is not None and self.grads.dtype == grads.dtype
 
     def renew(self, scalars: dict[str, Any], streams: list[list[Tensor]], grads: Facts) -> None:
-        """Make it the next step of its tensors, with other gradients."""
+        """Make it the next step of its tensors, with other gradients. It is not one that :meth:`replace_state`."""
         if scalars is not self.scalars:
             self.scalars, self.slots = scalars, None
         self.streams, self.grads = streams, grads
@@ -162,7 +162,6 @@ class Batch:
                     tensor.copy_(value)
                 else:
                     tensor.index_put_(index, value)
-        self.streams[0] = []  # a batch that waits for the next step holds no gradients
 
 
 def computing(dtype: torch.dtype) -> torch.dtype:

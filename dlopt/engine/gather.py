@@ -37,10 +37,19 @@ class Pending:
 
 @dataclass
 class Memory:
-    """What the last step found out about a group: its settings, and the tensors of each part that goes by itself."""
+    """What the last step found out about a group: its settings, and the tensors of each part that goes by itself.
+
+    There are no settings where the scalars stay on the device.
+    """
 
     settings: Settings | None = None
     known: dict[tuple[bool, bool], Known] = field(default_factory=dict)
+
+    def let_go(self) -> None:
+        """Hold no gradients."""
+        for known in self.known.values():
+            if known.batch is not None:
+                known.batch.streams[0] = []
 
 
 def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pending]:
@@ -51,10 +60,9 @@ def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pen
         ValueError: for a hyperparameter that is NaN or infinite, or an engine option that became wrong.
     """
     memory = optimizer.memory.setdefault(id(group), Memory())
-    settings = memory.settings
-    if settings is None or not settings.hold(group, scaling):
+    held = memory.settings is not None and memory.settings.hold(group, scaling)
+    if not held:
         checks.options(optimizer, group)
-        settings = None
     params: list[Tensor] = group["params"]
     grads = list(map(_grad, params))
     if type(None) in set(map(type, grads)):
@@ -62,9 +70,10 @@ def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pen
         grads = [g for g in grads if g is not None]
     if not params:
         return []
-    if settings is None and not device.wanted(optimizer, group, scaling.skip is not None):
-        settings = settings_of(optimizer, group, scaling)
-    memory.settings = settings
+    if not held:
+        stays = device.wanted(optimizer, group, scaling.skip is not None)
+        memory.settings = None if stays else settings_of(optimizer, group, scaling)
+    known, memory.known = memory.known, {}
     parts: dict[tuple[bool, bool], tuple[list[Tensor], list[Tensor]]] = {}
     if group["optim_bits"] == 8 or optimizer.vector_rule:
         for p, g in zip(params, grads, strict=True):
@@ -76,8 +85,8 @@ def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pen
     return [
         item
         for kind, (params, grads) in parts.items()
-        for item in _at_once(optimizer, group, params, grads, scaling, memory, *kind)
-        or _one_by_one(optimizer, group, params, grads, scaling, settings)
+        for item in _at_once(optimizer, group, params, grads, scaling, memory, known.get(kind), *kind)
+        or _one_by_one(optimizer, group, params, grads, scaling, memory.settings)
     ]
 
 
@@ -93,13 +102,14 @@ def _at_once(
     grads: list[Tensor],
     scaling: Scaling,
     memory: Memory,
+    before: Known | None,
     flat: bool,
     eight: bool,
 ) -> list[Pending] | None:
-    """The usual case: every parameter has taken the same steps and all tensors are alike."""
+    """The usual case: every parameter has taken the same steps and all tensors are alike, as they were `before`."""
     if optimizer.sparse_only:
         return None
-    settings, before = memory.settings, memory.known.get((flat, eight))
+    settings = memory.settings
     entries = _entries(optimizer, params, before.first if before else 0)
     clocks: Clocks = {}
     try:
@@ -118,7 +128,7 @@ def _at_once(
         return None
     if known is None or found is None:
         return None
-    batch, lasting = known.batch, settings is not None and not group["differentiable"]
+    batch, lasting = known.batch, settings is not None and settings.last and not group["differentiable"]
     if lasting and batch is not None and batch.takes(step.program, found):
         batch.renew(step.scalars, streams, found)
     elif any(coded(s[0]) != bool(k) for s, k in zip(streams[2:], step.program.kinds[2:], strict=False)):
@@ -129,10 +139,9 @@ def _at_once(
             known=known, grads=found, skip=step.skip,
         )  # fmt: skip
         known.batch = batch if lasting else None
-    if known is not before:
-        memory.known[flat, eight] = known
-        if step.keys:
-            known.first = next(k for k, p in enumerate(optimizer.state) if p is params[0])
+    if known is not before and step.keys:
+        known.first = next(k for k, p in enumerate(optimizer.state) if p is params[0])
+    memory.known[flat, eight] = known
     known.clocks, known.settings = clocks, settings
     known.step = step if lasting and not step.clock else None
     return [Pending(batch, group, lambda: step.commit(entries))]

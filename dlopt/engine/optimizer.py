@@ -284,13 +284,17 @@ class RuleOptimizer(torch.optim.Optimizer):
             scaling = device.scaling(self)
             if scaling is None:  # the scaler has found an infinite gradient
                 return loss
-            pending = [item for group in self.param_groups for item in gather(self, group, scaling)]
-            chosen = [faces.choose(item.batch, item.group) for item in pending]
-            for item in pending:
-                item.batch.prepare()
-            for item in pending:
-                item.commit()
-            for face, item in zip(chosen, pending, strict=True):
-                face.run(item.batch)
-                item.batch.finish()
+            try:
+                pending = [item for group in self.param_groups for item in gather(self, group, scaling)]
+                chosen = [faces.choose(item.batch, item.group) for item in pending]
+                for item in pending:
+                    item.batch.prepare()
+                for item in pending:
+                    item.commit()
+                for face, item in zip(chosen, pending, strict=True):
+                    face.run(item.batch)
+                    item.batch.finish()
+            finally:
+                for memory in self.memory.values():
+                    memory.let_go()
         return loss

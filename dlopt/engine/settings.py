@@ -42,13 +42,14 @@ class Settings:
 
     def hold(self, group: Group, scaling: Scaling) -> bool:
         """Whether they are still those of `group`."""
-        last = self.group
-        return (
-            last is not None
-            and scaling is UNSCALED
-            and last.keys() == group.keys()
-            and all(map(is_, last.values(), group.values()))
-        )
+        if self.group is None or scaling is not UNSCALED or list(self.group) != list(group):
+            return False
+        return all(map(is_, self.group.values(), group.values()))
+
+    @property
+    def last(self) -> bool:
+        """Whether they may hold at the next step; there are no tensors among them then."""
+        return self.group is not None
 
 
 def settings_of(

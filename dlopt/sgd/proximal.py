@@ -87,7 +87,7 @@ def l1_prox(strength: float) -> Callable[[Any, float], Any]:
         strength: weight of the penalty, at least 0, in units of the gradient.
 
     Returns:
-        A function of an array or a tensor of any shape and of the step size; it returns a new one, with exact zeros,
+        A function of a real array or tensor of any shape and of the step size; it returns a new one, with exact zeros,
         in the same dtype. It can be pickled.
 
     Raises:
@@ -102,6 +102,8 @@ def l1_prox(strength: float) -> Callable[[Any, float], Any]:
 
 
 def _shrunk(strength: float, w: Any, lr: float) -> Any:
+    if torch.is_complex(w) if isinstance(w, torch.Tensor) else np.iscomplexobj(w):
+        raise TypeError("an l1_prox takes real numbers: real and imaginary part apart, or their size?")
     if isinstance(w, torch.Tensor):
         namespace = torch_face.namespace(w.dtype, w.dtype)
         return with_namespace(soft_threshold, namespace)(w, k=lr * strength)

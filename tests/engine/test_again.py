@@ -58,9 +58,9 @@ def test_when_nothing_has_changed_nothing_is_made_again(name, monkeypatch):
     for t in range(2, 8):
         gradients(opt, t)
         opt.step()
-    changing = {"Muon": [], "RAdam": ["Batch"]}.get(name, [])  # RAdam changes its rule at the sixth step
-    assert batches == changing and len(asked) == len(changing)
-    assert len(read) == (6 if name == "Muon" else 0)  # a matrix rule may look at more than its group
+    # RAdam changes its rule at the sixth step; a matrix rule may look at more than its group
+    changes = {"Muon": 6, "RAdam": 1}.get(name, 0)
+    assert len(batches) == len(asked) == changes and len(read) == 6 * (name == "Muon")
 
 
 def test_a_schedule_reads_the_group_again_and_keeps_the_batch(monkeypatch):
@@ -263,6 +263,68 @@ def test_gradients_are_not_held_after_a_step(name):
         opt.zero_grad()
         gc.collect()
         assert [g() for g in grads] == [None] * 3
+
+
+def test_gradients_are_not_held_after_a_step_that_was_refused():
+    opt = made(CLASSES["SGD"])
+    another_group(opt)
+    for value in (0.1, 0.1, float("nan")):
+        opt.param_groups[1]["lr"] = value
+        gradients(opt, 0)
+        grads = [weakref.ref(p.grad) for p in params(opt)]
+        if value == 0.1:
+            opt.step()
+    with pytest.raises(ValueError, match="Invalid lr: nan"):
+        opt.step()
+    opt.zero_grad()
+    gc.collect()
+    assert [g() for g in grads] == [None] * 4
+
+
+def test_state_that_was_converted_is_not_held():
+    w = torch.randn(5000, requires_grad=True)
+    opt = dlopt.Adam([w], optim_bits=8)
+    w.grad = torch.randn(5000)
+    opt.step()
+    opt.step()
+    codes = weakref.ref(opt.state[w]["exp_avg"])
+    assert codes().dtype == torch.uint8
+    opt.param_groups[0]["optim_bits"] = 32
+    opt.step()
+    opt.step()
+    gc.collect()
+    assert codes() is None and opt.state[w]["exp_avg"].dtype == torch.float32
+
+
+@pytest.mark.parametrize("before", [0, 2])
+def test_a_derivative_by_lr_is_recorded_whatever_came_before(before):
+    w = torch.zeros(3)
+    w.grad = torch.ones(3)
+    opt = dlopt.SGD([w], lr=0.5, differentiable=True)
+    opt.param_groups[0]["differentiable"] = False
+    for _ in range(before):
+        opt.step()
+    opt.param_groups[0]["lr"] = torch.tensor(0.25, requires_grad=True)
+    opt.step()
+    assert w.requires_grad
+    w.detach_()
+    opt.param_groups[0]["lr"] = 0.5
+    with faces.use("llvm"):
+        opt.step()
+    assert w.tolist() == [-0.75 - 0.5 * before] * 3
+
+
+def test_the_same_values_under_other_names_are_other_settings():
+    opt = made(CLASSES["ProximalSGD"], lr=0.5, weight_decay=0.25)
+    gradients(opt, 0)
+    opt.step()
+    opt.step()
+    group = opt.param_groups[0]
+    other = {"lr": "weight_decay", "weight_decay": "lr"}
+    items = [(other.get(name, name), value) for name, value in group.items()]
+    group.clear()
+    group.update(items)
+    assert not opt.memory[id(group)].settings.hold(group, settings.UNSCALED)
 
 
 def test_a_group_that_was_taken_out_is_forgotten():

@@ -97,6 +97,16 @@ def test_transcendental_functions(dtype, tolerance):
     torch.testing.assert_close(ours, truth, rtol=4 * tolerance, atol=4 * tolerance)
 
 
+def test_a_bfloat16_gradient_of_a_float64_parameter_is_unscaled():
+    w = torch.zeros(20, dtype=torch.float64, requires_grad=True)
+    w.grad_dtype = None
+    w.grad = torch.full((20,), 3.0, dtype=torch.bfloat16)
+    opt = dlopt.SGD([w], lr=0.5, fused=True)
+    opt.grad_scale = torch.tensor(2.0)
+    opt.step()
+    assert w.tolist() == [-0.75] * 20 and w.grad.tolist() == [1.5] * 20
+
+
 def test_bfloat16_rounds_to_nearest_even_and_keeps_nan():
     bits = torch.arange(-(2**15), 2**15, 7, dtype=torch.int16)
     p = bits.view(torch.bfloat16)

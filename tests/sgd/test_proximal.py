@@ -208,3 +208,9 @@ def test_soft_threshold_by_hand():
 def test_prox_refuses(strength):
     with pytest.raises(ValueError, match="Invalid strength"):
         l1_prox(strength)
+
+
+@pytest.mark.parametrize("w", [np.array([1 + 2j]), torch.tensor([1 + 2j])])
+def test_l1_prox_refuses_complex_numbers(w):
+    with pytest.raises(TypeError, match="takes real numbers"):
+        l1_prox(2.0)(w, 0.25)

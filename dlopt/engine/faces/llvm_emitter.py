@@ -117,6 +117,7 @@ class Emitter:
             return value if value.type == target else b.fptrunc(value, target)
         word = self._of(ir.IntType(32))
         sixteen, one, almost, quiet = (self._number(word, n) for n in (16, 1, 0x7FFF, 0x40))
+        value = value if self.compute is torch.float32 else b.fptrunc(value, self.type(torch.float32))
         bits = b.bitcast(value, word)
         odd = b.and_(b.lshr(bits, sixteen), one)
         rounded = b.lshr(b.add(b.add(bits, almost), odd), sixteen)
