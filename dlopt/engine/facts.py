@@ -15,7 +15,7 @@ from torch import Tensor
 
 from dlopt.engine.faces import llvm_facts
 
-_ONE = array("q", (0,))
+_ZERO = array("q", (0,))
 PLAIN = (Tensor, torch.nn.Parameter, torch.nn.Buffer)
 _layout, _dtype = map(attrgetter, ("layout", "dtype"))
 
@@ -50,7 +50,7 @@ def facts(tensors: list[Tensor]) -> Facts | None:
     if loops is None or type(tensors) is not list:  # the loops take nothing else
         return asked(tensors)
     n = 8 * len(tensors)
-    found = _ONE * (len(tensors) * len(Facts._fields))
+    found = _ZERO * (len(tensors) * len(Facts._fields))
     if loops.read(tensors, found.buffer_info()[0], len(tensors)) < len(tensors):
         return None
     text = found.tobytes()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from dlopt.engine import checks, device
+from dlopt.engine import checks, device, faces
 from dlopt.engine.batch import Batch, Clocks, Known, aligned, fills_memory, plain, uniform
 from dlopt.engine.clock import Apart, Step, shared
 from dlopt.engine.device import Scaling
@@ -50,6 +50,18 @@ class Memory:
         for known in self.known.values():
             if known.batch is not None:
                 known.batch.streams[0] = []
+
+
+def take(pending: list[Pending]) -> None:
+    """Run every batch on its face. What can be refused is refused before anything is written."""
+    chosen = [faces.choose(item.batch, item.group) for item in pending]
+    for item in pending:
+        item.batch.prepare()
+    for item in pending:
+        item.commit()
+    for face, item in zip(chosen, pending, strict=True):
+        face.run(item.batch)
+        item.batch.finish()
 
 
 def gather(optimizer: RuleOptimizer, group: Group, scaling: Scaling) -> list[Pending]:
@@ -128,7 +140,7 @@ def _at_once(
         return None
     if known is None or found is None:
         return None
-    batch, lasting = known.batch, settings is not None and settings.last and not group["differentiable"]
+    batch, lasting = known.batch, settings is not None and settings.lasting and not group["differentiable"]
     if lasting and batch is not None and batch.takes(step.program, found):
         batch.renew(step.scalars, streams, found)
     elif any(coded(s[0]) != bool(k) for s, k in zip(streams[2:], step.program.kinds[2:], strict=False)):

@@ -9,12 +9,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from dlopt.engine import faces
 from dlopt.engine.batch import Batch, aligned
 from dlopt.engine.checks import options
 from dlopt.engine.clock import Step
 from dlopt.engine.faces.torch import namespace
-from dlopt.engine.gather import Group, Pending, gathered_row
+from dlopt.engine.gather import Group, Pending, gathered_row, take
 from dlopt.engine.optimizer import RuleOptimizer
 from dlopt.engine.rule import with_namespace
 from dlopt.engine.scalars import plain_value
@@ -73,17 +72,7 @@ class ModeOptimizer(RuleOptimizer):
     @torch.no_grad()
     def _move(self, to_train: bool) -> None:
         groups = [group for group in self.param_groups if group["train_mode"] != to_train]
-        batches = [
-            item for group in groups for item in gather_move(self, group, lambda rule: self.moves[rule][to_train])
-        ]
-        chosen = [faces.choose(item.batch, item.group) for item in batches]
-        for item in batches:
-            item.batch.prepare()
-        for item in batches:
-            item.commit()
-        for face, item in zip(chosen, batches, strict=True):
-            face.run(item.batch)
-            item.batch.finish()
+        take([item for group in groups for item in gather_move(self, group, lambda rule: self.moves[rule][to_train])])
         for group in groups:
             group["train_mode"] = to_train
 

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, TypedDict, Unpack
 import torch
 from torch import Tensor
 
-from dlopt.engine import checkpoint, device, faces
+from dlopt.engine import checkpoint, device
 from dlopt.engine.checks import options, python_numbers
-from dlopt.engine.gather import Memory, gather
+from dlopt.engine.gather import Memory, gather, take
 from dlopt.engine.hooked import eager, hooked
 from dlopt.engine.lowering import lower_norms, lower_program
 from dlopt.engine.matrix import MatrixRule, matrix_rule
@@ -285,15 +285,7 @@ class RuleOptimizer(torch.optim.Optimizer):
             if scaling is None:  # the scaler has found an infinite gradient
                 return loss
             try:
-                pending = [item for group in self.param_groups for item in gather(self, group, scaling)]
-                chosen = [faces.choose(item.batch, item.group) for item in pending]
-                for item in pending:
-                    item.batch.prepare()
-                for item in pending:
-                    item.commit()
-                for face, item in zip(chosen, pending, strict=True):
-                    face.run(item.batch)
-                    item.batch.finish()
+                take([item for group in self.param_groups for item in gather(self, group, scaling)])
             finally:
                 for memory in self.memory.values():
                     memory.let_go()

@@ -47,7 +47,7 @@ class Settings:
         return all(map(is_, self.group.values(), group.values()))
 
     @property
-    def last(self) -> bool:
+    def lasting(self) -> bool:
         """Whether they may hold at the next step; there are no tensors among them then."""
         return self.group is not None
 

@@ -91,7 +91,7 @@ def l1_prox(strength: float) -> Callable[[Any, float], Any]:
         in the same dtype. It can be pickled.
 
     Raises:
-        ValueError: `strength` is negative, NaN or infinite.
+        ValueError: `strength` is negative, NaN or infinite. The function itself raises TypeError for complex numbers.
 
     Example:
         >>> l1_prox(2.0)(np.array([1.0, -0.5, 0.1]), 0.25).tolist()
@@ -103,7 +103,7 @@ def l1_prox(strength: float) -> Callable[[Any, float], Any]:
 
 def _shrunk(strength: float, w: Any, lr: float) -> Any:
     if torch.is_complex(w) if isinstance(w, torch.Tensor) else np.iscomplexobj(w):
-        raise TypeError("an l1_prox takes real numbers: real and imaginary part apart, or their size?")
+        raise TypeError("an l1_prox takes real numbers, and these are complex")
     if isinstance(w, torch.Tensor):
         namespace = torch_face.namespace(w.dtype, w.dtype)
         return with_namespace(soft_threshold, namespace)(w, k=lr * strength)

@@ -19,7 +19,7 @@ import torch
 from dlopt.engine.faces import threads
 from dlopt.engine.faces.fused import mixed, unfit
 from dlopt.engine.faces.llvm_eight_bits import Coded, block_by_block
-from dlopt.engine.faces.llvm_emitter import Emitter
+from dlopt.engine.faces.llvm_emitter import Emitter, in_memory
 from dlopt.engine.faces.llvm_random import random_key, random_word
 from dlopt.engine.faces.llvm_sums import summed
 from dlopt.engine.faces.llvm_target import fetch, lock, target
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 LINE, AHEAD = 64, 6
 """Bytes of numbers that are computed side by side, as many as memory gives at a time; and for how many such lines ahead
-memory is asked. By itself a processor sees a hundred operations ahead, which is less."""
+memory is asked. By itself a processor sees some hundred operations ahead, which is less."""
 DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -223,4 +223,4 @@ def _bytes(dtype: torch.dtype) -> int:
 
 def _place(b: Any, stream: int, i: Any, dtype: torch.dtype) -> Any:
     """Where element `i` of a stream is."""
-    return b.gep(b.function.args[stream], [i], source_etype=Emitter(b.module, dtype, dtype).real)
+    return b.gep(b.function.args[stream], [i], source_etype=in_memory(dtype))

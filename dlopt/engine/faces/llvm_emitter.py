@@ -10,6 +10,14 @@ from dlopt.engine.faces.llvm_random import rounded
 from dlopt.engine.lowering import Node
 
 
+def in_memory(dtype: torch.dtype) -> Any:
+    """The type of one number; bfloat16 is an integer, the upper half of a float32."""
+    from llvmlite import ir
+
+    floats = {torch.float64: ir.DoubleType(), torch.float32: ir.FloatType(), torch.float16: ir.HalfType()}
+    return floats.get(dtype, ir.IntType(16))
+
+
 class Emitter:
     """Nodes to instructions. One instruction a node: nodes are shared, so nothing is computed twice.
 
@@ -32,11 +40,8 @@ class Emitter:
         return other
 
     def type(self, dtype: torch.dtype) -> Any:
-        """Of what stands in memory: bfloat16 as an integer, the upper half of a float32."""
-        from llvmlite import ir
-
-        floats = {torch.float64: ir.DoubleType(), torch.float32: ir.FloatType(), torch.float16: ir.HalfType()}
-        return self._of(floats.get(dtype, ir.IntType(16)))
+        """Of what is loaded and stored."""
+        return self._of(in_memory(dtype))
 
     def _of(self, kind: Any) -> Any:
         from llvmlite import ir
